@@ -1,0 +1,124 @@
+"""Compiling kernels with Numba: one decorator, one cache that never serves stale code, one compile clock.
+
+Numba's own on-disk cache looks only at the file that holds the kernel: after an edit in a file that the kernel
+*calls*, it serves the old machine code. `kernel` therefore keeps all kernels in a folder named by a hash of every
+Python file of `minicnn/backends` and `minicnn/ops`: any edit there means a new folder.
+
+Flags: `contract` lets the compiler fuse a product and a sum (one rounding less). Nothing that assumes the absence of
+NaN or infinity, or that reorders sums, is allowed: NaN must travel, and the order of a sum must not depend on the
+machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import event
+
+FASTMATH = {"contract"}
+KEEP_DAYS = 30  # cache folders of other versions are removed when unused for so long
+
+
+def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = True) -> Any:
+    """Compile a function of arrays and numbers on its first call, and keep the machine code on disk.
+
+    Parameters
+    ----------
+    function : callable
+        Loops over arrays. `numba.prange` marks the loop whose steps run on several threads.
+    parallel : bool
+        False for helpers that are called inside another kernel.
+    """
+    if function is None:
+        return functools.partial(kernel, parallel=parallel)
+    config: Any = numba.config  # its settings are made at run time, unseen by type checkers
+    before, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder())
+    try:
+        return numba.njit(function, parallel=parallel, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
+    finally:
+        config.CACHE_DIR = before
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Folder of the compiled kernels of exactly these sources; a temporary one where home is read-only."""
+    root = os.environ.get("MINICNN_CACHE")
+    base = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minicnn"
+    folder = base / "kernels" / _source_hash()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        os.utime(folder)
+        _remove_old(folder)
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="minicnn-kernels-"))
+    return folder
+
+
+def _source_hash() -> str:
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for folder in ("backends", "ops"):
+        for path in sorted((package / folder).rglob("*.py")):
+            digest.update(path.relative_to(package).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _remove_old(current: Path) -> None:
+    oldest = time.time() - KEEP_DAYS * 86400
+    for folder in current.parent.iterdir():
+        if folder != current and folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class CompileClock(event.Listener):
+    """Counts the seconds that Numba spends compiling, and calls `announce` at the start of each kernel.
+
+    Examples
+    --------
+    >>> with CompileClock() as clock:
+    ...     pass
+    >>> clock.seconds
+    0.0
+    """
+
+    def __init__(self, announce: Callable[[str], None] | None = None) -> None:
+        self.seconds = 0.0
+        self.kernels: list[str] = []
+        self._announce = announce
+        self._depth = 0
+        self._start = 0.0
+
+    def on_start(self, event: Any) -> None:
+        """Note the time, and the name of the kernel."""
+        self._depth += 1
+        if self._depth == 1:  # a kernel compiles its helpers inside its own compilation
+            self._start = time.perf_counter()
+            name = event.data["dispatcher"].py_func
+            self.kernels.append(f"{name.__module__.removeprefix('minicnn.ops.')}.{name.__name__}")
+            if self._announce:
+                self._announce(self.kernels[-1])
+
+    def on_end(self, event: Any) -> None:
+        """Add up the time."""
+        self._depth -= 1
+        if self._depth == 0:
+            self.seconds += time.perf_counter() - self._start
+
+    def __enter__(self) -> CompileClock:
+        event.register("numba:compile", self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        event.unregister("numba:compile", self)
