@@ -1,0 +1,138 @@
+"""Residual networks (He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015; table 1).
+
+A block learns F and computes relu(F(x) + x): the gradient of the sum flows past F unchanged. Names, shapes and results
+are those of torchvision's `resnet.py`.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+from minicnn import nn
+from minicnn.autograd import Tensor
+from minicnn.errors import ArgumentError
+from minicnn.models.pretrained import load_pretrained
+
+STEMS = ("imagenet", "small")
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut; the shortcut is a 1x1 convolution where the shape changes (option B)."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = None
+        if stride != 1 or in_channels != channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """relu(F(x) + shortcut(x))"""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu(y + shortcut)
+
+
+class ResNet(nn.Module):
+    """Stem, four stages of blocks with 1, 2, 4, 8 times `width` channels, global average pooling, one linear layer
+    `fc`.
+
+    Parameters
+    ----------
+    layers : list of four ints
+        Blocks in each stage.
+    num_classes : int
+    width : int
+        Channels of the first stage; 64 in the paper.
+    stem : str
+        "imagenet": 7x7 convolution of stride 2, as in the paper. "small": 3x3 of stride 1, for images of 32x32 or so.
+        Both are followed by the max pooling 3x3 of stride 2.
+    """
+
+    def __init__(self, layers: list[int], num_classes: int = 1000, width: int = 64, stem: str = "imagenet") -> None:
+        super().__init__()
+        if stem not in STEMS:
+            raise ArgumentError("unknown stem", called="ResNet", seen=f"stem={stem!r}", rule=" or ".join(STEMS))
+        kernel, stride, padding = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)
+        self.conv1 = nn.Conv2d(3, width, kernel, stride, padding, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.layer1 = _stage(width, width, layers[0], stride=1)
+        self.layer2 = _stage(width, 2 * width, layers[1], stride=2)
+        self.layer3 = _stage(2 * width, 4 * width, layers[2], stride=2)
+        self.layer4 = _stage(4 * width, 8 * width, layers[3], stride=2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(8 * width * BasicBlock.expansion, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to logits (N, num_classes)."""
+        return self.fc(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to the vectors (N, 8 width) that `fc` classifies."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.avgpool(x).flatten(1)
+
+
+def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+    first = BasicBlock(in_channels, channels, stride)
+    return nn.Sequential(first, *(BasicBlock(channels, channels) for _ in range(1, blocks)))
+
+
+def resnet18(
+    num_classes: int | None = None,
+    width: int | None = None,
+    weights: str | PathLike | None = None,
+    stem: str | None = None,
+) -> ResNet:
+    """ResNet-18: 11,689,512 parameters with 1,000 classes.
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        Size of the head `fc`: 1000, or with `weights` that of the file. Asked for another size than the file has, the
+        head stays new, and the report says so.
+    width : int, optional
+        Channels of the first stage: 64, or with `weights` that of the file.
+    weights : path or name, optional
+        A weights file (`minicnn.weights`), or the name of an embedded one. The model then has `load_report` (what was
+        loaded) and `weights_info` (classes, input size, mean and standard deviation, ...).
+    stem : str, optional
+        See `ResNet`: "imagenet", or with `weights` that of the file.
+    """
+    return _resnet("resnet18", [2, 2, 2, 2], num_classes, width, weights, stem)
+
+
+def resnet34(
+    num_classes: int | None = None,
+    width: int | None = None,
+    weights: str | PathLike | None = None,
+    stem: str | None = None,
+) -> ResNet:
+    """ResNet-34: 21,797,672 parameters with 1,000 classes; arguments as for `resnet18`."""
+    return _resnet("resnet34", [3, 4, 6, 3], num_classes, width, weights, stem)
+
+
+def _resnet(
+    name: str, layers: list[int], num_classes: int | None, width: int | None, weights: Any, stem: str | None
+) -> ResNet:
+    given: dict[str, Any] = {"num_classes": num_classes, "width": width, "stem": stem}
+    given = {key: value for key, value in given.items() if value is not None}
+    if weights is None:
+        return ResNet(layers, **given)
+    return load_pretrained(name, lambda **arguments: ResNet(layers, **arguments), weights, given, head="fc")

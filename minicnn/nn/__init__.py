@@ -1,0 +1,37 @@
+"""Floor 4: layers with parameters, under PyTorch's names. The mathematics is in `minicnn.ops`."""
+
+from minicnn.nn import functional, init
+from minicnn.nn.activation import Dropout, ReLU, Sigmoid, Softmax, Tanh
+from minicnn.nn.containers import ModuleList, Sequential
+from minicnn.nn.conv import Conv2d
+from minicnn.nn.linear import Flatten, Identity, Linear
+from minicnn.nn.loss import CrossEntropyLoss, MSELoss
+from minicnn.nn.module import Module, Parameter
+from minicnn.nn.normalization import BatchNorm2d
+from minicnn.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from minicnn.nn.summary import summary
+
+__all__ = [
+    "AdaptiveAvgPool2d",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "Linear",
+    "MSELoss",
+    "MaxPool2d",
+    "Module",
+    "ModuleList",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "functional",
+    "init",
+    "summary",
+]

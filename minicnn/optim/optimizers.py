@@ -1,0 +1,198 @@
+"""Optimizers: each is the few lines of its formula. Trajectories equal PyTorch's, step for step.
+
+Below, w is a parameter, g its gradient, t the number of the step (from 1). Parameters without a gradient (frozen ones)
+are passed over: nothing moves them, weight decay included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from minicnn.autograd import Tensor
+from minicnn.errors import ArgumentError
+
+Group = dict[str, Any]
+
+
+class Optimizer:
+    """Base: parameter groups, and a state of named arrays for each parameter.
+
+    Parameters
+    ----------
+    params : iterable of Tensors, or of dicts
+        A dict is a group, `{"params": [...], "lr": 1e-4}`: what it leaves out comes from the defaults.
+    defaults : dict
+        Settings of the optimizer.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: Group) -> None:
+        name = type(self).__name__
+        items = [params] if isinstance(params, (Tensor, dict)) else list(params)
+        if not items:
+            raise ArgumentError("no parameters", called=name, hint="pass model.parameters(); is everything frozen?")
+        groups: list[Group] = items if isinstance(items[0], dict) else [{"params": items}]
+        self.param_groups: list[Group] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        seen: set[int] = set()
+        for group in groups:
+            if unknown := sorted(set(group) - set(defaults) - {"params"}):
+                raise ArgumentError(
+                    f"unknown setting {unknown[0]!r}", called=name, rule=f"settings: {', '.join(sorted(defaults))}"
+                )
+            tensors = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+            for tensor in tensors:
+                if not isinstance(tensor, Tensor):
+                    raise ArgumentError("not a parameter", called=name, seen=type(tensor).__name__)
+                if id(tensor) in seen:
+                    raise ArgumentError("a parameter comes twice", called=name, seen=f"shape {tensor.shape}")
+                seen.add(id(tensor))
+            self.param_groups.append({**defaults, **group, "params": tensors})
+        for group in self.param_groups:
+            self._check(group)
+
+    def _check(self, group: Group) -> None:
+        for key in ("lr", "weight_decay", "momentum", "eps"):
+            if key in group and not group[key] >= 0:
+                raise ArgumentError(
+                    f"{key} is not valid", called=type(self).__name__, seen=f"{key}={group[key]}", rule=f"{key} >= 0"
+                )
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter that has a gradient; `closure`, if given, computes the loss again first."""
+        loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None and p.requires_grad:
+                    self.update(p.array, p.grad.array, self.state.setdefault(p, {}), group)
+        return loss
+
+    def update(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
+        """Change the array w in place by one step along its gradient g."""
+        raise ArgumentError("this optimizer has no update", called=type(self).__name__)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings of each group, and the state of each parameter by its number."""
+        tensors = [p for group in self.param_groups for p in group["params"]]
+        return {
+            "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups],
+            "state": {
+                i: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in self.state[p].items()}
+                for i, p in enumerate(tensors)
+                if p in self.state
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        tensors = [p for group in self.param_groups for p in group["params"]]
+        if len(state["groups"]) != len(self.param_groups) or any(int(i) >= len(tensors) for i in state["state"]):
+            raise ArgumentError("the state is of another optimizer", called=f"{type(self).__name__}.load_state_dict")
+        for group, saved in zip(self.param_groups, state["groups"], strict=True):
+            group.update(saved)
+        self.state = {
+            tensors[int(i)]: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+            for i, values in state["state"].items()
+        }
+
+
+class SGD(Optimizer):
+    r"""(Stochastic) gradient descent, with momentum.
+
+    .. math:: g \leftarrow g + \lambda w, \quad v \leftarrow \mu v + (1 - \tau) g, \quad w \leftarrow w - \eta v
+
+    with :math:`\eta` lr, :math:`\mu` momentum, :math:`\tau` dampening, :math:`\lambda` weight_decay; v begins as the
+    first g. With `nesterov`, :math:`w \leftarrow w - \eta (g + \mu v)`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ArgumentError(
+                "nesterov needs momentum, and no dampening", called="SGD", rule="momentum > 0, dampening = 0"
+            )
+
+    def update(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
+        """One step."""
+        momentum = group["momentum"]
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * w
+        if momentum:
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = g.copy()
+            else:
+                v = state["momentum_buffer"]
+                v *= momentum
+                v += (1 - group["dampening"]) * g
+            g = g + momentum * state["momentum_buffer"] if group["nesterov"] else state["momentum_buffer"]
+        w -= group["lr"] * g
+
+
+class Adam(Optimizer):
+    r"""Adam (Kingma and Ba 2015, algorithm 1).
+
+    .. math::
+        m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
+        w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+
+    with :math:`g \leftarrow g + \lambda w` first if weight_decay :math:`\lambda` is not zero.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
+            raise ArgumentError(
+                "betas are not valid", called="Adam", seen=str(group["betas"]), rule="two, 0 <= beta < 1"
+            )
+
+    def update(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
+        """One step."""
+        beta1, beta2 = group["betas"]
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * w
+        if not state:
+            state.update(step=0, m=np.zeros_like(w), v=np.zeros_like(w))
+        state["step"] += 1
+        m, v = state["m"], state["v"]
+        m += (1 - beta1) * (g - m)
+        v *= beta2
+        v += (1 - beta2) * g * g
+        step_size = group["lr"] / (1 - beta1 ** state["step"])
+        correction = float(np.sqrt(1 - beta2 ** state["step"]))
+        w -= step_size * m / (np.sqrt(v) / correction + group["eps"])
