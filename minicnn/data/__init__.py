@@ -1,0 +1,51 @@
+"""Images and batches: data sets, transforms, splits and the loader.
+
+::
+
+    from minicnn import data
+    from minicnn.data import transforms
+
+    transform = transforms.Compose([transforms.Resize((224, 224)), transforms.ToTensor()])
+    dataset = data.ImageFolder("photos/train", transform)       # one sub-folder a class
+    loader = data.DataLoader(dataset, batch_size=32, shuffle=True, seed=0, num_workers=2)
+    for images, labels in loader:                               # Tensors (N, C, H, W) float32 and (N,) int64
+        ...
+
+| file | what is in it |
+|---|---|
+| `image_folder.py` | `ImageFolder`: photographs on disk, one sub-folder a class |
+| `arrays.py` | `ArrayDataset`: images in memory; `Subset`: some images of any data set |
+| `builtin.py` | `digits()`, `fashion_mnist()`: real images without a folder of one's own |
+| `splits.py` | `stratified_split`: two parts, every class in both |
+| `transforms/` | from an image to an array: `Compose`, `Resize`, `ToTensor`, `Normalize`, random crops and flips |
+| `loader.py` | `DataLoader`: batches, shuffled and augmented by (seed, epoch, sample), on threads |
+| `randomness.py` | where random transforms get their numbers from |
+| `images.py` | reading one image file that may be broken or hostile |
+
+Pillow, scikit-learn and pooch are imported when something needs them, not before.
+"""
+
+from minicnn.data import datasets, transforms
+from minicnn.data.arrays import ArrayDataset, Dataset, Subset
+from minicnn.data.builtin import digits, fashion_mnist
+from minicnn.data.image_folder import ImageFolder
+from minicnn.data.images import read_image
+from minicnn.data.loader import DataLoader
+from minicnn.data.randomness import drawing_from, sample_generator
+from minicnn.data.splits import stratified_split
+
+__all__ = [
+    "ArrayDataset",
+    "DataLoader",
+    "Dataset",
+    "ImageFolder",
+    "Subset",
+    "datasets",
+    "digits",
+    "drawing_from",
+    "fashion_mnist",
+    "read_image",
+    "sample_generator",
+    "stratified_split",
+    "transforms",
+]

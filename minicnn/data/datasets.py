@@ -1,0 +1,7 @@
+"""All data sets under the name people know: `datasets.ImageFolder`, `datasets.digits`."""
+
+from minicnn.data.arrays import ArrayDataset, Dataset, Subset
+from minicnn.data.builtin import digits, fashion_mnist
+from minicnn.data.image_folder import ImageFolder
+
+__all__ = ["ArrayDataset", "Dataset", "ImageFolder", "Subset", "digits", "fashion_mnist"]

@@ -1,0 +1,111 @@
+"""Two parts of a data set, every class in both, the same for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minicnn.data.checks import integer, real
+from minicnn.errors import ArgumentError, DataError
+
+CALLED = "stratified_split"
+
+
+def stratified_split(
+    targets: Any,
+    fraction: float | None = None,
+    *,
+    per_class: int | None = None,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split a data set so that every class stands in both parts.
+
+    Parameters
+    ----------
+    targets : sequence of int
+        Label of each sample (`dataset.targets`).
+    fraction : float
+        The first part gets this share of every class; or
+    per_class : int
+        the first part gets so many samples of every class.
+    seed : int
+        The same seed gives the same split.
+    classes : sequence of str, optional
+        Names of the classes, for errors (`dataset.classes`).
+
+    Returns
+    -------
+    first, second : int64 arrays
+        Indices, sorted. Together they are all samples.
+
+    Examples
+    --------
+    20 digits of each class to train on, the other 1,597 to test::
+
+        train, test = stratified_split(digits().targets, per_class=20, seed=0)
+    """
+    targets = np.asarray(targets)
+    if targets.ndim != 1 or not targets.size or targets.dtype.kind not in "iu":
+        raise DataError(
+            "targets are not labels",
+            called=CALLED,
+            seen=f"shape {targets.shape}, {targets.dtype}",
+            rule="integers (N,)",
+        )
+    if (fraction is None) == (per_class is None):
+        raise ArgumentError(
+            "how large is the first part?",
+            called=CALLED,
+            seen=f"fraction={fraction}, per_class={per_class}",
+            rule="one of the two",
+        )
+    integer(CALLED, "seed", seed, 0)
+    labels, counts = np.unique(targets, return_counts=True)
+    names = {label: str(label) for label in labels.tolist()} | dict(enumerate(() if classes is None else classes))
+    if fraction is None:
+        first = _some_of_each(targets, labels, counts, names, integer(CALLED, "per_class", per_class, 1), seed)
+    else:
+        first = _share_of_each(targets, labels, counts, names, real(CALLED, "fraction", fraction), seed)
+    return np.sort(first), np.setdiff1d(np.arange(len(targets)), first)
+
+
+def _some_of_each(
+    targets: np.ndarray, labels: np.ndarray, counts: np.ndarray, names: dict, per_class: int, seed: int
+) -> np.ndarray:
+    _require(counts.min() > per_class, labels, counts, names, f"more than {per_class} a class, so that some are left")
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return np.concatenate([generator.permutation(np.flatnonzero(targets == label))[:per_class] for label in labels])
+
+
+def _share_of_each(
+    targets: np.ndarray, labels: np.ndarray, counts: np.ndarray, names: dict, fraction: float, seed: int
+) -> np.ndarray:
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    if not 0 < fraction < 1:
+        raise ArgumentError("fraction out of range", called=CALLED, seen=str(fraction), rule="0 < fraction < 1")
+    needed = 1 / min(fraction, 1 - fraction)  # so many images, and the rounded shares are one or more
+    _require(counts.min() >= 2, labels, counts, names, "two a class, one for each part")
+    rule = f"about {np.ceil(round(needed, 6)):.0f} a class for a fraction of {fraction}, so that both parts have some"
+    size = round(fraction * len(targets))
+    _require(len(labels) <= size <= len(targets) - len(labels), labels, counts, names, rule)
+    random_state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))  # takes seeds of any size
+    splitter = StratifiedShuffleSplit(n_splits=1, train_size=size, random_state=random_state)
+    first, second = next(splitter.split(np.zeros(len(targets)), targets))
+    _require(all(len(np.unique(targets[part])) == len(labels) for part in (first, second)), labels, counts, names, rule)
+    return first.astype(np.int64)
+
+
+def _require(enough: bool, labels: np.ndarray, counts: np.ndarray, names: dict, rule: str) -> None:
+    if not enough:
+        smallest = int(counts.argmin())
+        raise DataError(
+            f"class {names[labels[smallest].item()]} has too few images to be split",
+            called=CALLED,
+            seen=f"{counts[smallest]} of {counts.sum()} images",
+            rule=rule,
+            hint="add images to the class, or leave the class out",
+        )

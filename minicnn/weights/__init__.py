@@ -1,0 +1,11 @@
+"""Floor 5: weight files. HDF5 is the home format (`hdf5.py`); `safety.py` looks at a file before it is believed.
+
+`save` and `read` work on state dicts, `load` on a network, with a report of what was found (`report.py`).
+"""
+
+from minicnn.weights.embedded import available, find
+from minicnn.weights.hdf5 import describe, read, save, shapes
+from minicnn.weights.info import WeightsInfo
+from minicnn.weights.report import LoadReport, load, match
+
+__all__ = ["LoadReport", "WeightsInfo", "available", "describe", "find", "load", "match", "read", "save", "shapes"]

@@ -1,0 +1,157 @@
+"""The home format of weights: HDF5, one group a module, one dataset a parameter, attributes at the root.
+
+    /layer1/0/conv1/weight      float32 or float16, with Fletcher-32 checksums
+    /  format="minicnn-weights", version=1, sha256=..., architecture, arguments, classes, input_size, mean, std, ...
+
+`sha256` covers names, shapes, values and attributes: a file is read back as it was written, or refused. Reading looks
+at the structure first (`minicnn/weights/safety.py`): nothing is followed out of the file, nothing larger than the file
+is allocated, nothing is run. The same state gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minicnn.errors import ArgumentError, WeightsError
+from minicnn.files import write_atomically
+from minicnn.weights.info import WeightsInfo
+from minicnn.weights.safety import FORMAT, VERSION, inspect, is_name
+
+MAX_BYTES = 4 * 2**30
+CHUNK_BYTES = 2**20
+LONGEST = 60_000  # bytes an attribute; HDF5 keeps attributes of up to 64 kB in the header
+STORAGES = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "float64": np.dtype("<f8")}
+
+
+def save(
+    path: str | os.PathLike[str], state: Mapping[str, np.ndarray], info: WeightsInfo, *, storage: str = "float32"
+) -> None:
+    """Write a state dict: under a temporary name, synced, then renamed.
+
+    Parameters
+    ----------
+    path : path
+    state : mapping of dotted name to array
+        Floating point arrays are stored as `storage`, integers as they are.
+    info : WeightsInfo
+    storage : "float32", "float16" (half the size, about three digits) or "float64"
+    """
+    called = os.fspath(path)
+    if storage not in STORAGES:
+        raise ArgumentError("unknown storage", called=called, seen=f"{storage!r}", rule=", ".join(STORAGES))
+    if not state:
+        raise ArgumentError("an empty state", called=called, hint="pass model.state_dict()")
+    write_atomically(path, _image({name: _stored(name, a, storage, called) for name, a in state.items()}, info, called))
+
+
+def _stored(name: str, value: Any, storage: str, called: str) -> np.ndarray:
+    array = np.asarray(value)
+    if not is_name(name):
+        raise ArgumentError("a name that is not a dotted path", called=called, seen=repr(name)[:60])
+    if array.dtype.kind == "i":
+        return array.astype("<i8")
+    if array.dtype.kind != "f":
+        raise ArgumentError(f"{name} is not an array of numbers", called=called, seen=str(array.dtype))
+    if not np.isfinite(array).all():
+        raise ArgumentError(
+            f"{name} holds NaN or infinity", called=called, hint="training diverged: nothing was written"
+        )
+    with np.errstate(over="ignore"):
+        stored = array.astype(STORAGES[storage])
+    if not np.isfinite(stored).all():
+        raise ArgumentError(
+            f"{name} does not fit into {storage}", called=called, seen=f"{np.abs(array).max():.3g}", hint="use float32"
+        )
+    return stored
+
+
+def _image(arrays: dict[str, np.ndarray], info: WeightsInfo, called: str) -> bytes:
+    """The bytes of the file, made in memory."""
+    import h5py
+
+    attributes = {"format": FORMAT, "version": str(VERSION), **info.to_attributes()}
+    attributes["sha256"] = _digest(arrays, attributes)
+    for name, text in attributes.items():
+        if len(text.encode()) > LONGEST:
+            raise ArgumentError(f"{name} is too long to store", called=called, rule=f"at most {LONGEST} bytes")
+    with h5py.File("image", "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
+        for name, text in attributes.items():
+            file.attrs.create(name, np.bytes_(text.encode()))
+        for name, array in arrays.items():
+            file.create_dataset(
+                name.replace(".", "/"),
+                data=array.reshape(array.shape or (1,)),
+                chunks=_chunk(array.shape or (1,), array.itemsize),
+                fletcher32=True,
+                track_times=False,
+            ).attrs["rank"] = array.ndim
+        file.flush()
+        return file.id.get_file_image()
+
+
+def _chunk(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Whole rows along the first axis, up to a MiB; checksums are kept for each chunk."""
+    row = int(np.prod(shape[1:])) * itemsize
+    return (max(1, min(shape[0], CHUNK_BYTES // max(1, row))), *shape[1:])
+
+
+def _digest(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(sorted(attributes.items())).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def describe(path: str | os.PathLike[str]) -> WeightsInfo:
+    """The attributes, without reading the weights."""
+    with inspect(path, MAX_BYTES) as content:
+        return WeightsInfo.from_attributes(content.attributes, content.called)
+
+
+def shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter by dotted name, without reading the weights."""
+    with inspect(path, MAX_BYTES) as content:
+        return {name: tensor.shape for name, tensor in content.tensors.items()}
+
+
+def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> tuple[dict[str, np.ndarray], WeightsInfo]:
+    """Read a whole file and check it against its checksums.
+
+    Parameters
+    ----------
+    path : path
+    max_bytes : int
+        A file that declares more is refused before anything is allocated.
+
+    Returns
+    -------
+    (state, info)
+        float16 comes back as float32.
+
+    Raises
+    ------
+    WeightsError
+        Named: what is wrong with the file.
+    """
+    with inspect(path, max_bytes) as content:
+        info = WeightsInfo.from_attributes(content.attributes, content.called)
+        arrays = {name: tensor.read() for name, tensor in content.tensors.items()}
+        expected = content.attributes.pop("sha256", "")
+        if _digest(arrays, content.attributes) != expected:
+            raise WeightsError(
+                "the contents do not match their SHA-256 checksum", called=content.called, hint="fetch the file again"
+            )
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise WeightsError(f"{name} holds NaN or infinity", called=os.fspath(path))
+        if array.dtype == np.float16:
+            arrays[name] = array.astype(np.float32)
+    return arrays, info
