@@ -7,7 +7,8 @@ nodes before them.
 Backward: `loss.backward()` visits the nodes in reverse topological order. At each node the chain rule is one call,
 `operation.backward(needs, saved, dy)`; a tensor that was used several times adds up what comes back.
 
-This file knows no operation's mathematics: operations are looked up by name in `minicnn.ops.registry`.
+This file knows no operation's mathematics: operations are looked up by name in `minicnn.ops.registry`. Operators
+such as `a + b` stand in `minicnn/operators.py`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 from minicnn.backends.arrays import FLOATS, Array, is_array, namespace
 from minicnn.errors import ArgumentError, DTypeError, GraphError, ShapeError
+from minicnn.operators import Operators
 from minicnn.ops.axes import one_axis
 from minicnn.ops.registry import Operation, operation
 
@@ -97,7 +99,7 @@ class Node:
         return self.operation.backward(self.needs, self.saved, dy)
 
 
-class Tensor:
+class Tensor(Operators):
     """An array that can be differentiated.
 
     Parameters
@@ -280,118 +282,6 @@ class Tensor:
             )
         return array
 
-    # ---- operators: each is an operation of minicnn.ops, by name ----------------------------------------------------
-
-    def __add__(self, other: Any) -> Tensor:
-        return apply("add", self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return apply("add", other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return apply("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return apply("sub", other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return apply("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return apply("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return apply("div", self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return apply("div", other, self)
-
-    def __neg__(self) -> Tensor:
-        return apply("mul", self, -1.0)
-
-    def __pow__(self, exponent: float) -> Tensor:
-        return apply("pow", self, exponent=exponent)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return apply("matmul", self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return apply("matmul", other, self)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return apply("index", self, index=_arrays_in(index))
-
-    def exp(self) -> Tensor:
-        return apply("exp", self)
-
-    def log(self) -> Tensor:
-        return apply("log", self)
-
-    def sqrt(self) -> Tensor:
-        return self**0.5
-
-    def sum(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return apply("sum", self, dim=dim, keepdim=keepdim)
-
-    def mean(self, dim: Any = None, keepdim: bool = False) -> Tensor:
-        return apply("mean", self, dim=dim, keepdim=keepdim)
-
-    def max(self, dim: Any = None, keepdim: bool = False) -> Any:
-        """The largest value, over all axes or a tuple of them; along one axis the pair (values, indices)."""
-        values = apply("max", self, dim=dim, keepdim=keepdim)
-        return values if dim is None or isinstance(dim, (tuple, list)) else (values, self.argmax(dim, keepdim))
-
-    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        """Index of the (first) largest value."""
-        axis = None if dim is None or not self.ndim else one_axis(dim, self.ndim, "argmax")
-        return Tensor(namespace(self.array).argmax(self.array, axis=axis, keepdims=keepdim))
-
-    def reshape(self, *shape: Any) -> Tensor:
-        return apply("reshape", self, shape=_one_or_several(shape))
-
-    view = reshape
-
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        return apply("flatten", self, start_dim=start_dim, end_dim=end_dim)
-
-    def transpose(self, dim0: int, dim1: int) -> Tensor:
-        """Exchange two axes."""
-        axes = list(range(self.ndim))
-        first, second = (one_axis(dim, self.ndim, "transpose") for dim in (dim0, dim1))
-        if first != second:
-            axes[first], axes[second] = second, first
-        return self.permute(*axes)
-
-    def permute(self, *dims: Any) -> Tensor:
-        """Put the axes into the order `dims`."""
-        return apply("transpose", self, dims=_one_or_several(dims))
-
-    @property
-    def T(self) -> Tensor:  # noqa: N802
-        return self.permute(*reversed(range(self.ndim)))
-
-    # comparisons give plain tensors of booleans, without gradients
-
-    def __eq__(self, other: object) -> Any:
-        return Tensor(self.array == _array_in(other))
-
-    def __ne__(self, other: object) -> Any:
-        return Tensor(self.array != _array_in(other))
-
-    def __lt__(self, other: Any) -> Tensor:
-        return Tensor(self.array < _array_in(other))
-
-    def __gt__(self, other: Any) -> Tensor:
-        return Tensor(self.array > _array_in(other))
-
-    def __le__(self, other: Any) -> Tensor:
-        return Tensor(self.array <= _array_in(other))
-
-    def __ge__(self, other: Any) -> Tensor:
-        return Tensor(self.array >= _array_in(other))
-
-    __hash__ = object.__hash__
-
 
 def apply(name: str, *inputs: Any, **options: Any) -> Tensor:
     """Run an operation on tensors and record it if an input wants a gradient.
@@ -433,19 +323,6 @@ def _plus(a: Array, b: Array) -> Array:
     """a + b; an array also where both are single numbers (NumPy answers with a scalar)."""
     with np.errstate(all="ignore"):  # gradients that blow up show it by themselves
         return namespace(a).asarray(a + b)
-
-
-def _one_or_several(values: tuple[Any, ...]) -> Any:
-    """The arguments (2, 3) of `f(2, 3)` or of `f((2, 3))`."""
-    return values[0] if len(values) == 1 and isinstance(values[0], (tuple, list)) else values
-
-
-def _array_in(value: Any) -> Any:
-    return value.array if isinstance(value, Tensor) else value
-
-
-def _arrays_in(index: Any) -> Any:
-    return tuple(map(_array_in, index)) if isinstance(index, tuple) else _array_in(index)
 
 
 def _reverse_topological(root: Node) -> list[Node]:

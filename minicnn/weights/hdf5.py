@@ -26,7 +26,7 @@ from minicnn.weights.safety import FORMAT, VERSION, inspect, is_name
 MAX_BYTES = 4 * 2**30
 CHUNK_BYTES = 2**20
 LONGEST = 60_000  # bytes an attribute; HDF5 keeps attributes of up to 64 kB in the header
-STORAGES = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "float64": np.dtype("<f8")}
+STORAGES: dict[str, np.dtype] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2"), "float64": np.dtype("<f8")}
 
 
 def save(

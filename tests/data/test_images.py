@@ -1,0 +1,216 @@
+"""read_image: every kind of image becomes RGB; broken and hostile files are one clear error each."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minicnn.data import read_image
+from minicnn.errors import DataError
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_image(path)
+    text = str(caught.value)
+    assert text.startswith(str(path))
+    assert "\n" not in text
+    assert "hint: " in text
+    return text
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A JPEG of noise, so that its data is long."""
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)).save(path, quality=95)
+    return path
+
+
+# ---- kinds of images ------------------------------------------------------------------------------------------------
+
+
+def pixels(image: Image.Image, path: Path, **options: object) -> list:
+    image.save(path, **options)
+    read = read_image(path)
+    assert read.mode == "RGB"
+    return np.asarray(read).tolist()
+
+
+def test_grey(tmp_path):
+    assert pixels(Image.fromarray(np.array([[0, 7]], np.uint8)), tmp_path / "a.png") == [[[0] * 3, [7] * 3]]
+
+
+def test_bits(tmp_path):
+    assert pixels(Image.fromarray(np.array([[True, False]])), tmp_path / "a.png") == [[[255] * 3, [0] * 3]]
+
+
+def test_palette(tmp_path):
+    image = Image.fromarray(np.array([[0, 2, 1]], np.uint8))
+    image.putpalette([10, 11, 12, 20, 21, 22, 30, 31, 32])
+    expected = [[[10, 11, 12], [30, 31, 32], [20, 21, 22]]]
+    assert pixels(image, tmp_path / "a.png") == expected
+    assert pixels(image, tmp_path / "b.png", transparency=1) == expected
+    assert pixels(image, tmp_path / "c.png", transparency=b"\x00\x80\xff") == expected  # Pillow alone warns here
+
+
+def test_alpha_is_dropped(tmp_path):
+    image = Image.fromarray(np.array([[[1, 2, 3, 0], [4, 5, 6, 255]]], np.uint8))
+    assert pixels(image, tmp_path / "a.png") == [[[1, 2, 3], [4, 5, 6]]]
+    grey = Image.fromarray(np.array([[[9, 0], [8, 255]]], np.uint8))
+    assert pixels(grey, tmp_path / "b.png") == [[[9, 9, 9], [8, 8, 8]]]
+
+
+def test_cmyk(tmp_path):
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # red
+    image.save(tmp_path / "a.jpg", quality=100)
+    read = read_image(tmp_path / "a.jpg")
+    assert read.mode == "RGB"
+    assert np.abs(np.asarray(read).astype(int) - [255, 0, 0]).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_16_bits_are_scaled_not_clipped(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    values = np.array([[0, 257, 32768, 65535]], np.uint16)
+    if suffix == "pgm":
+        path.write_bytes(b"P5 4 1 65535\n" + values.astype(">u2").tobytes())
+    else:
+        Image.fromarray(values).save(path)
+    assert np.asarray(read_image(path))[0].tolist() == [[0] * 3, [1] * 3, [128] * 3, [255] * 3]
+
+
+def test_32_bits_are_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    for values in (np.array([[0.5, 3e5]], np.float32), np.array([[1, 70_000]], np.int32)):
+        Image.fromarray(values).save(path)
+        assert "an image of numbers without a range; seen mode" in refusal(path)
+
+
+def test_content_decides_not_the_name(tmp_path):
+    path = tmp_path / "really_png.jpg"
+    Image.new("RGB", (3, 2), (1, 2, 3)).save(path, format="PNG")
+    assert read_image(path).getpixel((2, 1)) == (1, 2, 3)
+
+
+def test_the_first_picture_of_an_animation(tmp_path):
+    path = tmp_path / "a.webp"
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("white", "black")]
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+    assert read_image(path).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_the_file_is_closed(photo):
+    read_image(photo)  # an open file would be a ResourceWarning, which is an error in our tests
+    os.remove(photo)
+
+
+# ---- broken files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.9])
+def test_truncated_jpeg(photo, keep):
+    photo.write_bytes(photo.read_bytes()[: int(photo.stat().st_size * keep)])
+    assert re.search(
+        r"a broken image; seen OSError: .*truncated.*; rule: the whole file can be decoded", refusal(photo)
+    )
+
+
+def test_truncated_png(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:4000])
+    assert "a broken image" in refusal(path)
+
+
+def test_corrupt_png(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (64, 64)).save(path)
+    data = bytearray(path.read_bytes())
+    data[60] ^= 0xFF
+    path.write_bytes(data)
+    assert "a broken image" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff",
+        b"not an image at all",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+    ],
+    ids=["empty", "one byte", "text", "git-lfs pointer"],
+)
+def test_no_image(tmp_path, content):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    assert f"not an image that can be read; seen {len(content)} bytes that begin with {content[:12]!r}" in refusal(path)
+
+
+def test_postscript_is_never_run(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) print\nshowpage\n%%EOF\n")
+    assert "not an image that can be read" in refusal(path)
+
+
+def test_other_things_than_files(tmp_path):
+    assert refusal(tmp_path / "gone.png").split(": ", 1)[1].startswith("no such file")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    assert "no such file" in refusal(tmp_path / "dangling.png")
+    (tmp_path / "folder.png").mkdir()
+    assert "not a file; rule: a regular file" in refusal(tmp_path / "folder.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "not a file" in refusal(tmp_path / "pipe.png")  # opening it would wait forever
+
+
+def test_a_name_with_a_line_break(tmp_path):
+    path = tmp_path / "two\nlines.jpg"
+    path.write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+    assert r"two\nlines.jpg" in str(caught.value)
+
+
+# ---- bombs ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_huge_image_in_a_small_file(tmp_path):
+    path = tmp_path / "bomb.png"
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    body = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(bytes(1000))) + png_chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    assert "an image too large to be decoded safely" in refusal(path)
+
+
+@pytest.mark.parametrize("side", [40, 60])  # above Pillow's limit, and above twice the limit
+@pytest.mark.parametrize("action", ["error", "ignore"])
+def test_pillows_limit_is_an_error(tmp_path, monkeypatch, side, action):
+    path = tmp_path / "a.png"
+    Image.new("L", (side, side)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        assert "rule: at most 1500 pixels" in refusal(path)
+
+
+def test_the_limit_can_be_lifted(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.new("L", (40, 40)).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1600)
+    assert read_image(path).size == (40, 40)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert read_image(path).size == (40, 40)
