@@ -297,7 +297,8 @@ def apply(name: str, *inputs: Any, **options: Any) -> Tensor:
     """
     op = operation(name)
     first = next((v for v in inputs if isinstance(v, Tensor)), None)
-    tensors = [_as_tensor(v, first) for v in inputs]
+    absent = [None] * (len(op.inputs) - len(inputs))  # a bias that is left out
+    tensors = [_as_tensor(v, first) for v in [*inputs, *absent]]
     recording = _recording.get()
     needs = tuple(recording and t is not None and t.requires_grad for t in tensors)
     y, saved = op.record(needs, *(None if t is None else t.array for t in tensors), **options)

@@ -9,6 +9,8 @@ import numpy as np
 
 from minicnn.autograd import Tensor, apply
 from minicnn.backends.random import generator
+from minicnn.errors import ShapeError
+from minicnn.ops.windows import is_whole
 
 
 def tensor(values: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -22,29 +24,38 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return Tensor(array)
 
 
-def zeros(*shape: int, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def _sizes(shape: tuple[Any, ...], called: str) -> tuple[int, ...]:
+    """The sizes in `f(2, 3)` or `f((2, 3))`."""
+    sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    if not all(is_whole(size) and size >= 0 for size in sizes):
+        raise ShapeError("not a shape", called=called, seen=f"{tuple(sizes)}", rule="whole numbers >= 0")
+    return tuple(sizes)
+
+
+def zeros(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Zeros."""
-    return Tensor(np.zeros(shape, dtype), requires_grad)
+    return Tensor(np.zeros(_sizes(shape, "zeros"), dtype), requires_grad)
 
 
-def ones(*shape: int, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def ones(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Ones."""
-    return Tensor(np.ones(shape, dtype), requires_grad)
+    return Tensor(np.ones(_sizes(shape, "ones"), dtype), requires_grad)
 
 
-def randn(*shape: int, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def randn(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Standard normal values from the global generator."""
-    return Tensor(generator().standard_normal(shape).astype(dtype), requires_grad)
+    return Tensor(generator().standard_normal(_sizes(shape, "randn")).astype(dtype), requires_grad)
 
 
-def rand(*shape: int, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Uniform values in [0, 1) from the global generator."""
-    return Tensor(generator().random(shape).astype(dtype), requires_grad)
+    return Tensor(generator().random(_sizes(shape, "rand")).astype(dtype), requires_grad)
 
 
 def arange(*bounds: Any, dtype: Any = None) -> Tensor:
-    """Equally spaced values, as `numpy.arange`."""
-    return tensor(np.arange(*bounds), dtype)
+    """Equally spaced values, as `numpy.arange`; float32 where a bound is a float, else int64."""
+    values = np.arange(*bounds)
+    return tensor(values, dtype or (np.float32 if values.dtype.kind == "f" else np.int64))
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:

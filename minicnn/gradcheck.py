@@ -1,29 +1,23 @@
 """Gradient checking: the gradients of the tape against central differences.
 
-For a function y = f(x) and a *random* upstream gradient g, let L = sum(g * y). The tape says dL/dx; central differences say
-
-    D(h) = (L(x + h) - L(x - h)) / 2h  =  dL/dx + O(h^2),      R = (4 D(h/2) - D(h)) / 3  =  dL/dx + O(h^4)
-
-(R is Richardson's extrapolation). All in float64, for every entry of every input. A check with g = 1 is blind: it
-cannot see a softmax whose gradient is zero, or a batch norm that forgets its mean.
-
-Kinks: where L has a corner (ReLU at 0, a tie of max pooling) there is no derivative. If the step is what crosses the
-corner, a smaller step does not; if the point sits on the corner itself, the slopes from the left and from the right
-differ, and the tape's gradient must lie between them.
+For y = f(x) and a *random* upstream gradient g, let L = sum(g * y). The tape says dL/dx; `differences.py` says the
+same from values of L alone. All in float64, for every entry of every input. A check with g = 1 is blind: it cannot see
+a softmax whose gradient is zero, or a batch norm that forgets its mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from minicnn.autograd import Tensor, no_grad
+from minicnn.differences import compare
 from minicnn.errors import ArgumentError, DTypeError, MinicnnError
 
-STEPS = (1e-3, 1e-4, 1e-5)  # tried in turn, relative to 1 or to |x| if that is larger
 MOST_KINKS = 0.5  # a check in which more than this share of the entries are kinks checks nothing
 
 
@@ -48,14 +42,14 @@ class InputReport:
 
 @dataclass
 class GradCheckReport:
-    """The outcome of `gradcheck`: true if all gradients are right; printed, a table with the worst entry of each
-    input."""
+    """The outcome of `gradcheck`: true if all gradients are right; printed, a table of the worst entries."""
 
     tolerance: float
     inputs: list[InputReport] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
+        """Whether all gradients are right."""
         return bool(self.inputs) and not any(row.problem for row in self.inputs)
 
     @property
@@ -67,14 +61,12 @@ class GradCheckReport:
         return self.ok
 
     def __str__(self) -> str:
-        lines = [
-            f"{'input':16} {'shape':>16} {'checked':>8} {'kinks':>6} {'rel. error':>11}  worst entry: tape, difference"
-        ]
+        head = ("input", "shape", "checked", "kinks", "rel. error", "worst entry: tape, difference")
+        lines = ["{:16} {:>16} {:>8} {:>6} {:>11}  {}".format(*head)]
         for row in self.inputs:
-            text = f"{list(row.index)}: {row.analytic:.9g}, {row.numeric:.9g}  {row.problem}"
-            lines.append(
-                f"{row.name:16} {row.shape!s:>16} {row.checked:8} {row.kinks:6} {row.worst:11.2e}  {text}".rstrip()
-            )
+            line = f"{row.name:16} {row.shape!s:>16} {row.checked:8} {row.kinks:6} {row.worst:11.2e}  "
+            line += f"{list(row.index)}: {row.analytic:.9g}, {row.numeric:.9g}  {row.problem}"
+            lines.append(line.rstrip())
         return "\n".join(lines)
 
 
@@ -95,9 +87,9 @@ def gradcheck(
     fn : callable
         Takes the inputs as Tensors; returns a Tensor or a tuple of Tensors. Must give the same bits when called twice.
     inputs : sequence of arrays or Tensors
-        float64 inputs are checked; integer ones (labels) are passed on.
+        float64 inputs are checked; integer ones (labels) are passed on. `fn` gets copies.
     parameters : dict of Tensors, optional
-        Further float64 tensors that `fn` uses, `dict(model.named_parameters())` for example.
+        Further float64 tensors that `fn` uses, `dict(model.named_parameters())` for example; left as they were.
     tolerance : float
         Largest allowed relative error |tape - difference| / max(|tape|, |difference|). Entries that are tiny beside the
         largest of their tensor (or beside L) are compared on that scale, since a difference carries rounding errors.
@@ -120,121 +112,107 @@ def gradcheck(
     >>> bool(gradcheck(lambda x: x * x, [np.array([1.0, -2.0])]))
     True
     """
+    if sample is not None and sample < 1:
+        raise ArgumentError("nothing to check", called="gradcheck", seen=f"sample={sample}", rule="sample >= 1")
+    if not 0 < tolerance < 1:
+        raise ArgumentError("tolerance is not valid", called="gradcheck", seen=f"{tolerance}", rule="between 0 and 1")
     rng = np.random.Generator(np.random.PCG64(seed))
     tensors, checked = _prepare(inputs, parameters or {})
     outputs = _outputs(fn(*tensors))
-    upstream = [rng.standard_normal(y.shape) for y in outputs]
-    with no_grad():
-        again = _outputs(fn(*tensors))
-    if not all(np.array_equal(a.array, b.array, equal_nan=True) for a, b in zip(outputs, again, strict=True)):
-        raise ArgumentError(
-            "fn gives different values when called twice", called="gradcheck", hint="fix its randomness"
-        )
+    # never near 0, where the gradient of an output would not count
+    upstream = [rng.uniform(0.5, 1.5, y.shape) * rng.choice((-1.0, 1.0), y.shape) for y in outputs]
 
-    for tensor in checked.values():
-        tensor.grad = None
-    for k, (y, g) in enumerate(zip(outputs, upstream, strict=True)):
-        if y.requires_grad:
-            y.backward(g, retain_graph=k + 1 < len(outputs))
-
-    def loss() -> float:
+    def terms() -> np.ndarray:  # L = their sum
         with no_grad():
-            return sum(float((y.array * g).sum()) for y, g in zip(_outputs(fn(*tensors)), upstream, strict=True))
+            again = _outputs(fn(*tensors))
+        return np.concatenate([(y.array * g).ravel() for y, g in zip(again, upstream, strict=True)])
 
-    size = sum(float(np.abs(y.array * g).sum()) for y, g in zip(outputs, upstream, strict=True))
+    here = np.concatenate([(y.array * g).ravel() for y, g in zip(outputs, upstream, strict=True)])
+    if not np.array_equal(here, terms(), equal_nan=True):
+        raise ArgumentError("fn gives different values when called twice", called="gradcheck", hint="fix its seed")
+    if not np.isfinite(here).all():
+        raise ArgumentError("fn is not finite at these inputs", called="gradcheck", hint="choose other inputs")
+
+    gradients = _gradients(checked, outputs, upstream)
     report = GradCheckReport(tolerance)
     for name, tensor in checked.items():
-        report.inputs.append(_check_one(name, tensor, loss, size, tolerance, sample, rng))
+        total = tensor.numel()
+        some = sample is not None and sample < total
+        chosen = np.sort(rng.choice(total, sample, replace=False)) if some else range(total)
+        report.inputs.append(_check_one(name, tensor.array, gradients[name], chosen, terms, tolerance))
     if raise_error and not report.ok:
         bad = max((row for row in report.inputs if row.problem), key=lambda row: row.worst)
-        raise GradientError(f"{bad.name}: {bad.problem}\n{report}", called="gradcheck", rule=f"error <= {tolerance:g}")
+        place = f"{bad.name}{list(bad.index) or ''}"
+        raise GradientError(f"{place}: {bad.problem}\n{report}", called="gradcheck", rule=f"error <= {tolerance:g}")
     return report
 
 
 def _prepare(inputs: Sequence[Any], parameters: dict[str, Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Copies of the inputs as tensors, and by name all those to check."""
-    tensors, checked = [], {}
-    for i, value in enumerate(inputs):
-        array = value.array if isinstance(value, Tensor) else np.asarray(value)
-        is_float = array.dtype.kind == "f"
-        tensor = Tensor(array.copy(), requires_grad=is_float)
-        tensors.append(tensor)
-        if is_float:
-            checked[f"input {i}"] = tensor
-    checked.update(parameters)
+    if not isinstance(inputs, (list, tuple)):
+        seen = type(inputs).__name__
+        raise ArgumentError("inputs is not a list", called="gradcheck", seen=seen, hint="gradcheck(fn, [x])")
+    arrays = [value.array if isinstance(value, Tensor) else np.asarray(value) for value in inputs]
+    tensors = [Tensor(array.copy(), requires_grad=array.dtype.kind == "f") for array in arrays]
+    checked = {f"input {i}": tensor for i, tensor in enumerate(tensors) if tensor.requires_grad} | parameters
     for name, tensor in checked.items():
         if tensor.dtype != np.float64:
             raise DTypeError(
                 f"{name} is not float64", called="gradcheck", seen=str(tensor.dtype), hint="use float64, model.double()"
             )
-    if not checked:
-        raise ArgumentError("nothing to check", called="gradcheck", rule="at least one float64 input")
+    if not any(tensor.numel() for tensor in checked.values()):
+        raise ArgumentError("nothing to check", called="gradcheck", rule="at least one float64 value goes in")
     return tensors, checked
 
 
 def _outputs(result: Any) -> list[Tensor]:
-    return [y for y in (result if isinstance(result, (tuple, list)) else [result]) if y.dtype.kind == "f"]
+    """What `fn` returned, as a list of floating point tensors."""
+    results = result if isinstance(result, (tuple, list)) else [result]
+    if strange := [type(y).__name__ for y in results if not isinstance(y, Tensor)]:
+        raise ArgumentError("fn does not return Tensors", called="gradcheck", seen=", ".join(strange))
+    outputs = [y for y in results if y.dtype.kind == "f"]
+    if not any(y.numel() for y in outputs):
+        raise ArgumentError("nothing to check", called="gradcheck", rule="at least one floating point value comes out")
+    return outputs
+
+
+def _gradients(checked: dict[str, Tensor], outputs: list[Tensor], upstream: list[np.ndarray]) -> dict[str, Any]:
+    """What the tape says, by name, as arrays or None; the tensors' own `.grad` stays as it was."""
+    before = {name: tensor.grad for name, tensor in checked.items()}
+    for tensor in checked.values():
+        tensor.grad = None
+    for k, (y, g) in enumerate(zip(outputs, upstream, strict=True)):
+        if y.requires_grad:
+            y.backward(g, retain_graph=k + 1 < len(outputs))
+    after = {name: None if tensor.grad is None else tensor.grad.array for name, tensor in checked.items()}
+    for name, tensor in checked.items():
+        tensor.grad = before[name]
+    return after
 
 
 def _check_one(
-    name: str, tensor: Tensor, loss: Callable[[], float], size: float, tolerance: float, sample: int | None, rng: Any
+    name: str, x: np.ndarray, grad: Any, chosen: Iterable[int], terms: Callable[[], np.ndarray], tolerance: float
 ) -> InputReport:
-    """Compare the gradient of one tensor, entry by entry."""
-    row = InputReport(name, tensor.shape)
-    if tensor.grad is None:
-        row.problem, row.worst = "no gradient arrived", float("inf")
+    """Compare the gradient of one array, entry by entry."""
+    row = InputReport(name, x.shape)
+    if grad is None:
+        row.problem, row.worst = "no gradient arrived", math.inf
         return row
-    grad = tensor.grad.array
-    total = tensor.numel()
-    chosen = range(total) if sample is None or sample >= total else np.sort(rng.choice(total, sample, replace=False))
-    smallest = max(1e-3 * float(np.abs(grad).max(initial=0.0)), 1e-6 * size, 1e-300)
-    for i in chosen:
+    if not np.isfinite(grad).all():
+        index = tuple(np.argwhere(~np.isfinite(grad))[0].tolist())
+        return InputReport(name, x.shape, 0, 0, math.inf, index, float(grad[index]), math.nan, "not finite")
+    smallest = max(1e-3 * float(np.abs(grad).max(initial=0.0)), 1e-300)
+    for i in map(int, chosen):
         analytic = float(grad.flat[i])
-        error, numeric, kink = _compare(tensor.array, int(i), analytic, loss, smallest, tolerance)
+        error, numeric, kink = compare(x, i, analytic, terms, smallest, tolerance)
         row.checked += 1
         row.kinks += kink
-        if not error <= row.worst:  # also when the error is NaN
+        if error > row.worst:
             row.worst, row.analytic, row.numeric = error, analytic, numeric
-            row.index = tuple(int(v) for v in np.unravel_index(int(i), tensor.shape))
-        if error != error:
-            break
+            row.index = tuple(int(v) for v in np.unravel_index(i, x.shape))
     if not row.worst <= tolerance:
-        row.problem = "wrong gradient" if row.worst == row.worst else "the gradient is NaN"
-    elif row.checked and row.kinks > MOST_KINKS * row.checked:
-        row.problem, row.worst = "most entries sit on kinks: choose other inputs", float("inf")
+        row.problem = "wrong gradient"
+    elif row.kinks > MOST_KINKS * row.checked:
+        row.problem, row.worst = "most entries sit on kinks: choose other inputs", math.inf
+        row.index = ()
     return row
-
-
-def _compare(
-    x: np.ndarray, i: int, analytic: float, loss: Callable[[], float], smallest: float, tolerance: float
-) -> tuple[float, float, bool]:
-    """Relative error at entry i, the difference quotient, and whether the entry sits on a kink."""
-    here = float(x.flat[i])
-    best, quotient = float("inf"), float("nan")
-
-    def at(shift: float) -> float:
-        x.flat[i] = here + shift
-        value = loss()
-        x.flat[i] = here
-        return value
-
-    for step in STEPS:
-        h = step * max(1.0, abs(here))
-        right, left = at(h), at(-h)
-        wide = (right - left) / (2 * h)
-        narrow = (at(h / 2) - at(-h / 2)) / h
-        numeric = (4 * narrow - wide) / 3
-        error = abs(analytic - numeric) / max(abs(analytic), abs(numeric), smallest)
-        if error <= tolerance:
-            return error, numeric, False
-        if not error >= best:
-            best, quotient = error, numeric
-        if error != error:
-            return error, numeric, False
-    middle = loss()
-    slopes = sorted(((right - middle) / h, (middle - left) / h))
-    slack = 1e-3 * max(abs(slopes[0]), abs(slopes[1]), smallest)
-    on_kink = slopes[1] - slopes[0] > 10 * slack
-    if on_kink and slopes[0] - slack <= analytic <= slopes[1] + slack:
-        return 0.0, quotient, True
-    return best, quotient, on_kink

@@ -3,8 +3,8 @@
     pip install -e ".[pretrain]"
     python weights/pretrain_fashion_mnist.py            # half an hour on two cores
 
-The data come from Debian's package `dataset-fashion-mnist` if it is installed, else they are downloaded and checked. The test
-images are looked at once, after the last epoch: no choice was made on them.
+The data come from Debian's package `dataset-fashion-mnist` if it is installed, else they are downloaded and checked.
+The test images are looked at once, after the last epoch: no choice was made on them.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def main() -> None:
 
     accuracy = evaluate(model, test)
     print(f"test accuracy {accuracy:.4f}")
+    settings = {name: value for name, value in vars(args).items() if name != "out"}
     info = minicnn.weights.WeightsInfo(
         architecture="resnet18",
         arguments=arguments,
@@ -99,7 +100,7 @@ def main() -> None:
         accuracy=accuracy,
         licence="MIT",
         log=log,
-        notes=f"weights/pretrain_fashion_mnist.py, {vars(args) | {'out': args.out.name}}; accuracy on the 10,000 test images",
+        notes=f"made by weights/pretrain_fashion_mnist.py with {settings}; accuracy on the 10,000 test images",
     )
     minicnn.weights.save(args.out, model.state_dict(), info, storage="float32")
     print(f"saved {args.out}")

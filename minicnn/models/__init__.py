@@ -1,8 +1,9 @@
 """Floor 5: networks, each near to how its paper writes it. Names, shapes and results equal torchvision's."""
 
 from minicnn.models.cnn import CNN, cnn
+from minicnn.models.pretrained import check_arguments
 from minicnn.models.resnet import BasicBlock, ResNet, resnet18, resnet34
 
 MODELS = {"resnet18": resnet18, "resnet34": resnet34, "cnn": cnn}
 
-__all__ = ["CNN", "MODELS", "BasicBlock", "ResNet", "cnn", "resnet18", "resnet34"]
+__all__ = ["CNN", "MODELS", "BasicBlock", "ResNet", "check_arguments", "cnn", "resnet18", "resnet34"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.errors import ArgumentError
+from minicnn.models.pretrained import LARGEST, Shape
+from minicnn.ops.windows import is_whole
 
 
 class CNN(nn.Module):
@@ -19,13 +21,7 @@ class CNN(nn.Module):
 
     def __init__(self, num_classes: int = 10, image_size: int = 32) -> None:
         super().__init__()
-        if image_size < 4 or image_size % 4:
-            raise ArgumentError(
-                "image_size is not valid",
-                called="CNN",
-                seen=f"image_size={image_size}",
-                rule="a multiple of 4, at least 4",
-            )
+        _check_size(image_size)
         self.conv1 = nn.Conv2d(3, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
         self.pool = nn.MaxPool2d(2)
@@ -39,6 +35,25 @@ class CNN(nn.Module):
         x = self.pool(self.relu(self.conv2(x)))
         x = self.relu(self.fc1(x.flatten(1)))
         return self.fc2(x)
+
+
+def _largest(num_classes: int = 10, image_size: int = 32) -> dict[str, Shape]:
+    """Name and shape of the weights that decide the size of the network."""
+    _check_size(image_size)
+    return {"fc1.weight": (512, 64 * (image_size // 4) ** 2), "fc2.weight": (num_classes, 512)}
+
+
+LARGEST.update(cnn=_largest)
+
+
+def _check_size(image_size: int) -> None:
+    if not is_whole(image_size) or image_size < 4 or image_size % 4:
+        raise ArgumentError(
+            "image_size is not valid",
+            called="CNN",
+            seen=f"image_size={image_size!r}",
+            rule="a multiple of 4, at least 4",
+        )
 
 
 def cnn(num_classes: int = 10, image_size: int = 32) -> CNN:

@@ -12,7 +12,8 @@ from typing import Any
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.errors import ArgumentError
-from minicnn.models.pretrained import load_pretrained
+from minicnn.models.pretrained import LARGEST, Shape, load_pretrained
+from minicnn.ops.windows import is_whole
 
 STEMS = ("imagenet", "small")
 
@@ -92,6 +93,16 @@ class ResNet(nn.Module):
 def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
     first = BasicBlock(in_channels, channels, stride)
     return nn.Sequential(first, *(BasicBlock(channels, channels) for _ in range(1, blocks)))
+
+
+def _largest(num_classes: int = 1000, width: int = 64, stem: str = "imagenet") -> dict[str, Shape]:
+    """Name and shape of the weights that decide the size of the network."""
+    if not is_whole(num_classes) or not is_whole(width) or stem not in STEMS:
+        raise ArgumentError("not a ResNet", rule=f"whole numbers, stem {' or '.join(STEMS)}")
+    return {"layer4.1.conv2.weight": (8 * width, 8 * width, 3, 3), "fc.weight": (num_classes, 8 * width)}
+
+
+LARGEST.update(resnet18=_largest, resnet34=_largest)
 
 
 def resnet18(

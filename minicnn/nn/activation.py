@@ -53,13 +53,16 @@ class Softmax(Module):
 
 
 class Dropout(Module):
-    """In training mode, zeros with probability `p`, the rest divided by 1 - p (Srivastava et al. 2014, inverted)."""
+    """In training mode, zeros with probability `p`, the rest divided by 1 - p (Srivastava et al. 2014, inverted).
 
-    def __init__(self, p: float = 0.5) -> None:
+    `inplace` is accepted for compatibility and changes nothing.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ArgumentError("p is not a probability", called="Dropout", seen=f"p={p}", rule="0 <= p <= 1")
-        self.p = p
+        if not isinstance(p, (int, float)) or not 0 <= p <= 1:
+            raise ArgumentError("p is not a probability", called="Dropout", seen=f"p={p!r}", rule="0 <= p <= 1")
+        self.p, self.inplace = p, inplace
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop, in training mode."""

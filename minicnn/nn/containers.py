@@ -9,6 +9,14 @@ from minicnn.errors import ArgumentError
 from minicnn.nn.module import Module
 
 
+def _next_name(owner: Module) -> str:
+    """The first number, from the count of children on, that names none of them (slices keep their names)."""
+    number, taken = len(owner._modules), owner._modules
+    while str(number) in taken:
+        number += 1
+    return str(number)
+
+
 def _check_module(called: str, value: Any) -> Module:
     if not isinstance(value, Module):
         raise ArgumentError("not a module", called=called, seen=type(value).__name__, rule="modules only")
@@ -32,7 +40,7 @@ class Sequential(Module):
 
     def append(self, module: Module) -> Sequential:
         """Add one at the end."""
-        setattr(self, str(len(self)), _check_module("Sequential", module))
+        setattr(self, _next_name(self), _check_module("Sequential", module))
         return self
 
     def __len__(self) -> int:

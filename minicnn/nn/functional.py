@@ -8,9 +8,10 @@ import numpy as np
 
 from minicnn.autograd import Tensor, apply
 from minicnn.backends.random import generator
-from minicnn.errors import ArgumentError
+from minicnn.errors import ArgumentError, DTypeError
 from minicnn.ops import batch_norm as batch_norm_op
 from minicnn.ops import dropout as dropout_op
+from minicnn.ops.windows import is_whole
 
 Size = int | tuple[int, int]
 
@@ -133,8 +134,8 @@ def log_softmax(input: Tensor, dim: int) -> Tensor:
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     """In training, zeros with probability `p`, the rest divided by 1 - p (`minicnn.ops.dropout`)."""
-    if not 0 <= p <= 1:
-        raise ArgumentError("p is not a probability", called="dropout", seen=f"p={p}", rule="0 <= p <= 1")
+    if not isinstance(p, (int, float)) or not 0 <= p <= 1:
+        raise ArgumentError("p is not a probability", called="dropout", seen=f"p={p!r}", rule="0 <= p <= 1")
     if not training or p == 0:
         return input
     return apply("dropout", input, mask=dropout_op.draw_mask(input.shape, p, generator()), p=p)
@@ -168,7 +169,13 @@ def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
 def one_hot(target: Any, num_classes: int, dtype: Any = np.float32) -> Tensor:
     """Rows of zeros with a one at the class."""
     indices = target.array if isinstance(target, Tensor) else np.asarray(target)
-    if indices.size and not (0 <= indices.min() and indices.max() < num_classes):
+    if indices.dtype.kind not in "iu":
+        raise DTypeError("labels are not whole numbers", called="one_hot", seen=str(indices.dtype), rule="integers")
+    if not is_whole(num_classes) or num_classes < 1:
+        raise ArgumentError(
+            "num_classes is not valid", called="one_hot", seen=f"num_classes={num_classes!r}", rule="num_classes >= 1"
+        )
+    if indices.size and not (indices.min() >= 0 and indices.max() < num_classes):
         raise ArgumentError(
             "a label is out of range",
             called="one_hot",

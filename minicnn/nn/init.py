@@ -8,11 +8,12 @@ import numpy as np
 
 from minicnn.autograd import Tensor
 from minicnn.backends.random import generator
+from minicnn.errors import ArgumentError
 
 
-def uniform_(tensor: Tensor, bound: float) -> Tensor:
-    """Uniform in [-bound, bound)."""
-    tensor.array[...] = generator().uniform(-bound, bound, tensor.shape)
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+    """Uniform in [a, b)."""
+    tensor.array[...] = generator().uniform(a, b, tensor.shape)
     return tensor
 
 
@@ -21,11 +22,19 @@ def fan_in_uniform_(tensor: Tensor, fan_in: int) -> Tensor:
 
     (It is He's uniform initialisation with a = sqrt(5), which gives just this bound.)
     """
-    return uniform_(tensor, 1 / math.sqrt(fan_in))
+    bound = 1 / math.sqrt(fan_in)
+    return uniform_(tensor, -bound, bound)
 
 
-def kaiming_normal_(tensor: Tensor, mode: str = "fan_out") -> Tensor:
+def kaiming_normal_(tensor: Tensor, mode: str = "fan_in") -> Tensor:
     """Normal with variance 2 / fan, for ReLU networks (He et al. 2015, formula 10; `fan_out` is its formula 14)."""
+    if mode not in ("fan_in", "fan_out") or tensor.ndim < 2:
+        raise ArgumentError(
+            "no fan of that kind",
+            called="kaiming_normal_",
+            seen=f"mode={mode!r}, tensor {tensor.shape}",
+            rule="'fan_in' or 'fan_out' of a tensor (K, C, ...)",
+        )
     receptive = int(np.prod(tensor.shape[2:]))
     fan = (tensor.shape[0] if mode == "fan_out" else tensor.shape[1]) * receptive
     tensor.array[...] = generator().standard_normal(tensor.shape) * math.sqrt(2 / fan)

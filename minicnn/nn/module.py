@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from minicnn.autograd import Tensor
-from minicnn.errors import ArgumentError, MinicnnError, ShapeError, WeightsError
+from minicnn.errors import ArgumentError, DTypeError, MinicnnError, ShapeError, WeightsError
 
 Hook = Callable[["Module", tuple[Any, ...], Any], None]
 
@@ -46,20 +46,20 @@ class Module:
         object.__setattr__(self, "training", True)
         object.__setattr__(self, "frozen", False)
 
-    # ---- calling
-    # ------------------------------------------------------------------------------------------------------
+    # ---- calling -----------------------------------------------------------------------------------------------------
 
     def forward(self, *inputs: Any) -> Any:
         """What the module computes; each module writes its own."""
         raise ArgumentError("this module has no forward", called=type(self).__name__)
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Run `forward`, then the hooks."""
         try:
-            output = self.forward(*inputs)
+            output = self.forward(*inputs, **options)
         except MinicnnError as error:
             self._locate(error)
             raise
-        for hook in self._hooks:
+        for hook in tuple(self._hooks):  # a hook may remove itself
             hook(self, inputs, output)
         return output
 
@@ -67,15 +67,14 @@ class Module:
         """Write the dotted path of the innermost module, as seen from here, into the error."""
         if error.module is None:
             error.module = self
-        error.layer = next((name for name, module in self.named_modules() if module is error.module), error.layer)
+        error.layer = next((name for name, module in self._walk() if module is error.module), error.layer)
 
     def register_forward_hook(self, hook: Hook) -> Callable[[], None]:
         """Call `hook(module, inputs, output)` after each forward; returns the function that removes it."""
         self._hooks.append(hook)
         return lambda: self._hooks.remove(hook)
 
-    # ---- attributes
-    # ---------------------------------------------------------------------------------------------------
+    # ---- attributes --------------------------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_modules" not in self.__dict__:
@@ -84,6 +83,7 @@ class Module:
         home = next((h for h, fits in homes.items() if fits), None)
         if home is None and name in self._buffers:
             home = "_buffers"
+        self._check_kind(name, value, home)
         for other in ("_parameters", "_modules", "_buffers"):
             if other != home:
                 self.__dict__[other].pop(name, None)
@@ -92,6 +92,21 @@ class Module:
         else:
             self.__dict__.pop(name, None)
             self.__dict__[home][name] = value
+
+    def _check_kind(self, name: str, value: Any, home: str | None) -> None:
+        """Raise where a value would silently push a parameter, buffer or module out of the state; None may."""
+        if value is None or home in ("_parameters", "_modules") or (home == "_buffers" and isinstance(value, Tensor)):
+            return
+        kinds = {"_parameters": "nn.Parameter", "_modules": "nn.Module", "_buffers": "Tensor"}
+        for other, kind in kinds.items():
+            if name in self.__dict__[other]:
+                raise ArgumentError(
+                    f"{name} must stay a {kind}",
+                    called=type(self).__name__,
+                    seen=type(value).__name__,
+                    rule=f"{kind} or None",
+                    hint="assign nn.Parameter(array)" if other == "_parameters" else "",
+                )
 
     def __getattr__(self, name: str) -> Any:  # only called when the usual look-up fails
         for home in ("_parameters", "_buffers", "_modules"):
@@ -114,8 +129,7 @@ class Module:
         """Add a tensor that belongs to the state but is not learned (running statistics)."""
         self._buffers[name] = tensor
 
-    # ---- the tree
-    # -----------------------------------------------------------------------------------------------------
+    # ---- the tree ----------------------------------------------------------------------------------------------------
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Direct children, with their names."""
@@ -125,11 +139,19 @@ class Module:
         """Direct children."""
         yield from self._modules.values()
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all below it, with dotted paths, in the order of definition."""
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, with dotted paths, in the order of definition; a shared one comes once."""
+        seen: set[Module] = set()
+        for path, module in self._walk():
+            if module not in seen:
+                seen.add(module)
+                yield path, module
+
+    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """All paths below this module; one that is shared comes under each of its names."""
         yield prefix, self
         for name, child in self._modules.items():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+            yield from child._walk(f"{prefix}.{name}" if prefix else name)
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it."""
@@ -138,11 +160,7 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters below this module, with dotted names; one that is shared comes once."""
-        seen: set[int] = set()
-        for name, tensor in self._named_tensors("_parameters"):
-            if id(tensor) not in seen:
-                seen.add(id(tensor))
-                yield name, tensor
+        yield from _once(self._named_tensors("_parameters"))
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters below this module."""
@@ -150,11 +168,11 @@ class Module:
             yield parameter
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
-        """All buffers below this module, with dotted names."""
-        yield from self._named_tensors("_buffers")
+        """All buffers below this module, with dotted names; one that is shared comes once."""
+        yield from _once(self._named_tensors("_buffers"))
 
     def _named_tensors(self, *homes: str) -> Iterator[tuple[str, Any]]:
-        for path, module in self.named_modules():
+        for path, module in self._walk():
             for home in homes:
                 for name, tensor in module.__dict__[home].items():
                     if tensor is not None:
@@ -162,11 +180,10 @@ class Module:
 
     def get_submodule(self, path: str) -> Module:
         """The module at a dotted path."""
-        found = dict(self.named_modules())
+        found = dict(self._walk())
         if path not in found:
-            names = ", ".join(name for name in list(found)[1:9])
             raise ArgumentError(
-                f"no layer is called {path!r}", called=type(self).__name__, hint=f"there are {names}, ..."
+                f"no layer is called {path!r}", called=type(self).__name__, hint=f"there are {_few(list(found)[1:], 8)}"
             )
         return found[path]
 
@@ -177,8 +194,7 @@ class Module:
         function(self)
         return self
 
-    # ---- modes
-    # --------------------------------------------------------------------------------------------------------
+    # ---- modes -------------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for the whole tree, except what is frozen."""
@@ -233,8 +249,7 @@ class Module:
         """float32, the working type."""
         return self.to_dtype(np.float32)
 
-    # ---- state
-    # --------------------------------------------------------------------------------------------------------
+    # ---- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers by dotted name, in the order of definition."""
@@ -262,6 +277,8 @@ class Module:
         unexpected = [name for name in arrays if name not in own]
         called = f"{type(self).__name__}.load_state_dict"
         for name, tensor in own.items():
+            if name in arrays and arrays[name].dtype.kind not in "fiub":
+                raise DTypeError(f"{name} is not an array of numbers", called=called, seen=str(arrays[name].dtype))
             if name in arrays and arrays[name].shape != tensor.shape:
                 raise ShapeError(
                     f"{name} has another shape", called=called, seen=str(arrays[name].shape), rule=str(tensor.shape)
@@ -283,8 +300,7 @@ class Module:
                 tensor.array[...] = arrays[name]
         return missing, unexpected
 
-    # ---- text
-    # ---------------------------------------------------------------------------------------------------------
+    # ---- text --------------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
         """The arguments of a layer, for `repr`."""
@@ -295,6 +311,15 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n  ".join([f"{type(self).__name__}({self.extra_repr()}", *lines]) + "\n)"
+
+
+def _once(named: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Leave out what came before under another name."""
+    seen: set[int] = set()
+    for name, tensor in named:
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, tensor
 
 
 def _few(names: list[str], most: int = 4) -> str:

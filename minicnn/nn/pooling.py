@@ -14,7 +14,7 @@ class MaxPool2d(Module):
     """The maximum of each window (formulas D1.2, D4.2); stride is the kernel size unless given."""
 
     def __init__(
-        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, *, ceil_mode: bool = False
     ) -> None:
         super().__init__()
         self.kernel_size = pair(kernel_size, "kernel_size", "MaxPool2d", least=1)

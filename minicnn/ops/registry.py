@@ -15,6 +15,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from minicnn.backends.arrays import Array, device, is_array
 from minicnn.errors import AlgorithmError
 
@@ -54,6 +56,40 @@ class Algorithm:
     passes: dict[str, Callable[..., Any]]
     supports: Callable[[Problem], str]
     own: bool = False
+
+    def broken_rule(self, problem: Problem) -> str:
+        """`""` if this algorithm supports the problem, else the rule that the problem breaks."""
+        if problem.pass_name not in self.passes:
+            return f"it has no pass {problem.pass_name}"
+        rule = self.supports(problem)
+        if not isinstance(rule, str):
+            raise AlgorithmError(
+                f"supports of algorithm {self.name!r} does not answer with a text",
+                called=problem.operation,
+                seen=repr(rule),
+                rule='"" for a problem that it supports, else the rule that the problem breaks',
+            )
+        return rule
+
+    def check_own(self, called: str, result: Any, shapes: Sequence[tuple[int, ...]], dtype: Any) -> None:
+        """Raise unless the result of a user's algorithm has the form that the operation goes on with."""
+        results = result if isinstance(result, tuple) else (result,)
+        fits = len(results) == len(shapes) and all(
+            _is_result(y) and y.shape == shape and (y.dtype == dtype or (i > 0 and y.dtype.kind == "i"))
+            for i, (y, shape) in enumerate(zip(results, shapes, strict=True))
+        )
+        if not fits:
+            seen = [f"{y.shape} {y.dtype}" if _is_result(y) else type(y).__name__ for y in results]
+            raise AlgorithmError(
+                f"the result of your algorithm {self.name!r} has the wrong form",
+                called=called,
+                seen=", ".join(seen) or "()",
+                rule=" and ".join(f"an array {shape}" for shape in shapes) + f", {dtype}",
+            )
+
+
+def _is_result(y: Any) -> bool:
+    return is_array(y) or isinstance(y, np.generic)  # NumPy's answer where no axis is left
 
 
 def _any_cpu_array(problem: Problem) -> str:
@@ -129,12 +165,7 @@ class Operation:
 
     def supporting(self, problem: Problem) -> dict[str, str]:
         """For each algorithm `""` if it supports the problem, else the rule that the problem breaks."""
-        answers = {}
-        for name in self.names():
-            algorithm = self.algorithm(name)
-            missing = f"it has no pass {problem.pass_name}"
-            answers[name] = algorithm.supports(problem) if problem.pass_name in algorithm.passes else missing
-        return answers
+        return {name: self.algorithm(name).broken_rule(problem) for name in self.names()}
 
     def pick(self, problem: Problem) -> Algorithm:
         """The algorithm that runs: the one named in a `with` block if it has this pass, else the first that fits."""
@@ -142,7 +173,7 @@ class Operation:
         if named is not None:
             algorithm = self.algorithm(named)
             if problem.pass_name in algorithm.passes:
-                rule = algorithm.supports(problem)
+                rule = algorithm.broken_rule(problem)
                 if rule:
                     fits = [n for n, broken in self.supporting(problem).items() if not broken]
                     raise AlgorithmError(
@@ -155,7 +186,7 @@ class Operation:
                 return algorithm
         for name in self.algorithms:
             algorithm = self.algorithm(name)
-            if problem.pass_name in algorithm.passes and not algorithm.supports(problem):
+            if not algorithm.broken_rule(problem):
                 return algorithm
         raise AlgorithmError(
             "no algorithm supports this problem",
@@ -164,23 +195,16 @@ class Operation:
             rule="; ".join(f"{name}: {rule}" for name, rule in self.supporting(problem).items()),
         )
 
-    def run(self, pass_name: str, arrays: Sequence[Array | None], options: dict[str, Any], shape: tuple) -> Any:
+    def run(self, pass_name: str, arrays: Sequence[Array | None], options: dict[str, Any], *shapes: tuple) -> Any:
         """Run one pass with the algorithm that `pick` chooses.
 
-        `shape` is the shape that the (first) result must have; results of users' own algorithms are held to it.
+        `shapes` are those of the results, in order; the results of users' own algorithms are held to them.
         """
-        algorithm = self.pick(self.problem(pass_name, arrays, options))
+        problem = self.problem(pass_name, arrays, options)
+        algorithm = self.pick(problem)
         result = algorithm.passes[pass_name](*arrays, **options)
         if algorithm.own:
-            first = result[0] if isinstance(result, tuple) else result
-            dtype = next(a for a in arrays if a is not None).dtype
-            if not is_array(first) or first.shape != shape or first.dtype != dtype:
-                raise AlgorithmError(
-                    f"the result of your algorithm {algorithm.name!r} has the wrong form",
-                    called=f"{self.name}.{pass_name}",
-                    seen=f"{first.shape} {first.dtype}" if is_array(first) else type(first).__name__,
-                    rule=f"an array {shape} {dtype}",
-                )
+            algorithm.check_own(f"{self.name}.{pass_name}", result, shapes, problem.dtype)
         return result
 
 
@@ -258,6 +282,11 @@ def register_algorithm(
             seen=", ".join(sorted(passes)) or "no pass",
             rule=f"passes of {name}: {', '.join(op.passes)}",
         )
+    for pass_name, function in passes.items():
+        if not callable(function):
+            raise AlgorithmError(
+                f"{pass_name} is not a function", called=f"register_algorithm({name!r}, {algorithm_name!r})"
+            )
     if algorithm_name in op.algorithms:
         raise AlgorithmError(f"{algorithm_name!r} is built in", called=name, hint="choose another name")
     op._loaded[algorithm_name] = Algorithm(algorithm_name, dict(passes), supports, own=True)

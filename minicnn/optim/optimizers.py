@@ -6,6 +6,7 @@ are passed over: nothing moves them, weight decay included.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -33,7 +34,9 @@ class Optimizer:
         items = [params] if isinstance(params, (Tensor, dict)) else list(params)
         if not items:
             raise ArgumentError("no parameters", called=name, hint="pass model.parameters(); is everything frozen?")
-        groups: list[Group] = items if isinstance(items[0], dict) else [{"params": items}]
+        groups: list[Any] = items if isinstance(items[0], dict) else [{"params": items}]
+        if not all(isinstance(group, dict) and "params" in group for group in groups):
+            raise ArgumentError("not a parameter group", called=name, rule='{"params": [...], ...} each')
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
         seen: set[int] = set()
@@ -46,6 +49,13 @@ class Optimizer:
             for tensor in tensors:
                 if not isinstance(tensor, Tensor):
                     raise ArgumentError("not a parameter", called=name, seen=type(tensor).__name__)
+                if not tensor.is_leaf:
+                    raise ArgumentError(
+                        "not a leaf: an operation made this tensor",
+                        called=name,
+                        seen=str(tensor.node),
+                        hint="detach() it",
+                    )
                 if id(tensor) in seen:
                     raise ArgumentError("a parameter comes twice", called=name, seen=f"shape {tensor.shape}")
                 seen.add(id(tensor))
@@ -55,9 +65,9 @@ class Optimizer:
 
     def _check(self, group: Group) -> None:
         for key in ("lr", "weight_decay", "momentum", "eps"):
-            if key in group and not group[key] >= 0:
+            if key in group and not (isinstance(group[key], numbers.Real) and group[key] >= 0):
                 raise ArgumentError(
-                    f"{key} is not valid", called=type(self).__name__, seen=f"{key}={group[key]}", rule=f"{key} >= 0"
+                    f"{key} is not valid", called=type(self).__name__, seen=f"{key}={group[key]!r}", rule=f"{key} >= 0"
                 )
 
     def zero_grad(self) -> None:
@@ -69,10 +79,11 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move every parameter that has a gradient; `closure`, if given, computes the loss again first."""
         loss = closure() if closure is not None else None
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None and p.requires_grad:
-                    self.update(p.array, p.grad.array, self.state.setdefault(p, {}), group)
+        with np.errstate(all="ignore"):  # gradients that blow up show it by themselves
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p.grad is not None and p.requires_grad:
+                        self.update(p.array, p.grad.array, self.state.setdefault(p, {}), group)
         return loss
 
     def update(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
@@ -92,16 +103,31 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
+        """Take over what `state_dict` gave; nothing is taken over unless everything fits."""
         tensors = [p for group in self.param_groups for p in group["params"]]
-        if len(state["groups"]) != len(self.param_groups) or any(int(i) >= len(tensors) for i in state["state"]):
-            raise ArgumentError("the state is of another optimizer", called=f"{type(self).__name__}.load_state_dict")
+        if not self._fits(state, tensors):
+            raise ArgumentError(
+                "the state is of another optimizer",
+                called=f"{type(self).__name__}.load_state_dict",
+                rule="the same kind of optimizer, groups and shapes of parameters",
+            )
         for group, saved in zip(self.param_groups, state["groups"], strict=True):
             group.update(saved)
         self.state = {
             tensors[int(i)]: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in values.items()}
             for i, values in state["state"].items()
         }
+
+    def _fits(self, state: dict[str, Any], tensors: list[Tensor]) -> bool:
+        """Whether a state has the settings of these groups, and arrays of the shapes of these parameters."""
+        own = [set(group) - {"params"} for group in self.param_groups]
+        if [set(group) for group in state["groups"]] != own or any(int(i) >= len(tensors) for i in state["state"]):
+            return False
+        return all(
+            not isinstance(value, np.ndarray) or value.shape == tensors[int(i)].shape
+            for i, values in state["state"].items()
+            for value in values.values()
+        )
 
 
 class SGD(Optimizer):
@@ -145,7 +171,7 @@ class SGD(Optimizer):
             g = g + group["weight_decay"] * w
         if momentum:
             if "momentum_buffer" not in state:
-                state["momentum_buffer"] = g.copy()
+                state["momentum_buffer"] = np.copy(g)  # an array also where g is a single number
             else:
                 v = state["momentum_buffer"]
                 v *= momentum
@@ -176,10 +202,9 @@ class Adam(Optimizer):
 
     def _check(self, group: Group) -> None:
         super()._check(group)
-        if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
-            raise ArgumentError(
-                "betas are not valid", called="Adam", seen=str(group["betas"]), rule="two, 0 <= beta < 1"
-            )
+        betas = group["betas"]
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ArgumentError("betas are not valid", called="Adam", seen=str(betas), rule="two, 0 <= beta < 1")
 
     def update(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
         """One step."""

@@ -250,11 +250,12 @@ def test_unused_rows_and_columns_get_zero(each_algorithm, dtype):
 # ---- NaN and infinity -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", [NAN, INF, -INF])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(NAN, np.float32), (NAN, np.float64), (INF, np.float32), (-INF, np.float64)]
+)
 @pytest.mark.parametrize("place", ["x", "dy", "b", "w"])
-@pytest.mark.parametrize("case", [1, 6, 13, 14, 16, 18])
-def test_nan_and_infinity_reach_exactly_their_outputs(each_algorithm, value, dtype, place, case):
+@pytest.mark.parametrize("case", [1, 6, 14, 16, 18])
+def test_nan_and_infinity_reach_exactly_their_outputs(value, dtype, place, case):
     """Zeros included, in w and around the image: 0 * NaN and 0 * infinity are NaN."""
     x_shape, w_shape, options = CASES[case]
     arrays = dict(zip(("x", "w", "b", "dy"), draw(x_shape, w_shape, options, dtype), strict=True))
@@ -263,10 +264,12 @@ def test_nan_and_infinity_reach_exactly_their_outputs(each_algorithm, value, dty
     a[tuple(n // 2 for n in a.shape)] = value
     with np.errstate(invalid="ignore"):
         products = written_out(*(v.astype(np.float64) for v in arrays.values()), options)
-        found = passes(*arrays.values(), options)
-    for name, result in found.items():
-        assert_close(result, products[name].astype(dtype), rtol=TOLERANCE[a.dtype], nan_ok=True)
-    assert any(not np.isfinite(result).all() for result in found.values())
+    assert any(not np.isfinite(result).all() for result in products.values())
+    for name in ALGORITHMS:
+        with algorithm(conv2d=name), np.errstate(invalid="ignore"):
+            found = passes(*arrays.values(), options)
+        for key, result in found.items():
+            assert_close(result, products[key].astype(dtype), rtol=TOLERANCE[a.dtype], nan_ok=True)
 
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------
@@ -277,7 +280,6 @@ VIEWS = {
     "Fortran order": lambda a: np.asfortranarray(a),
     "channels last": lambda a: np.moveaxis(np.moveaxis(a, 1, -1).copy(), -1, 1) if a.ndim > 1 else a.copy(),
     "read only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
-    "unaligned": lambda a: np.frombuffer(b"1" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
 }
 
 
@@ -319,13 +321,27 @@ def test_threads_do_not_change_a_bit(name):
 # ---- gradients and the tape -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", [0, 5, 7, 9, 11, 14, 15, 17, 19])
-def test_gradient(each_algorithm, case):
-    x_shape, w_shape, options = CASES[case]
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        CASES[0],
+        CASES[5],
+        ((1, 2, 4, 5), (3, 2, 2, 3), {"padding": 1}),
+        ((2, 2, 6, 5), (2, 2, 2, 2), {"stride": (4, 3)}),  # the last row is never used
+        ((1, 2, 5, 4), (2, 2, 2, 2), {"dilation": (3, 2), "padding": (0, 3)}),
+        ((1, 6, 3, 4), (3, 2, 2, 3), {"groups": 3, "stride": 2, "padding": 1}),
+        ((1, 3, 4, 3), (6, 1, 3, 2), {"groups": 3, "padding": (2, 1)}),
+    ],
+)
+def test_gradient(each_algorithm, x_shape, w_shape, options):
     x, w, b, _ = draw(x_shape, w_shape, options)
     report = gradcheck(lambda x, w, b: apply("conv2d", x, w, b, **options), [x, w, b])
     assert [row.checked for row in report.inputs] == [x.size, w.size, b.size]
-    assert gradcheck(lambda x, w: apply("conv2d", x, w, None, **options), [x, w])
+
+
+def test_gradient_without_bias(each_algorithm):
+    x, w, _, _ = draw((1, 1, 4, 3), (2, 1, 2, 2), {})
+    assert gradcheck(lambda x, w: apply("conv2d", x, w, None), [x, w])
 
 
 def test_the_tape_saves_what_a_wanted_gradient_needs():

@@ -85,7 +85,7 @@ def check_output_size(output_size: Any, x_shape: tuple[int, ...]) -> Pair:
     return int(whole[0]), int(whole[1])
 
 
-def record(needs: tuple[bool, ...], x: Array, **options: Any) -> tuple[Array, dict]:  # noqa: ARG001
+def record(needs: tuple[bool, ...], x: Array, **options: Any) -> tuple[Array, dict]:
     """Forward for the tape: the gradient needs shapes only."""
     return forward(x, **options), {"x_shape": x.shape, "options": options}
 

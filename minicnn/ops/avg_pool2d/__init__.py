@@ -110,7 +110,7 @@ def check_options(
     return options, y_shape
 
 
-def record(needs: tuple[bool, ...], x: Array, **options: Any) -> tuple[Array, dict]:  # noqa: ARG001
+def record(needs: tuple[bool, ...], x: Array, **options: Any) -> tuple[Array, dict]:
     """Forward for the tape: the gradient needs shapes only."""
     return forward(x, **options), {"x_shape": x.shape, "options": options}
 

@@ -31,7 +31,7 @@ def grad_input(
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
-    ceil_mode: bool,  # noqa: ARG001 (the shape of dy says it)
+    ceil_mode: bool,
     count_include_pad: bool,
 ) -> Array:
     """Each dy[n,c,p,q] goes back to the window that made it: dxp[window] += dy[n,c,p,q] / A[p,q]"""

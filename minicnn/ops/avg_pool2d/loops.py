@@ -43,7 +43,7 @@ def grad_input(
     kernel_size: Pair,
     stride: Pair,
     padding: Pair,
-    ceil_mode: bool,  # noqa: ARG001 (the shape of dy says it)
+    ceil_mode: bool,
     count_include_pad: bool,
 ) -> Array:
     """dx[n,c,h,v] = sum of dy[n,c,p,q] / A[p,q] over the windows (p, q) that hold (h, v)"""

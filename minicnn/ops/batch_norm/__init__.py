@@ -60,7 +60,7 @@ def statistics(x: Array) -> tuple[Array, Array]:
     check_arrays(called, x=x)
     check_channels(x, called)
     check_count(value_count(x), called, least=1)
-    return OPERATION.run("statistics", (x,), {}, x.shape[1:2])
+    return OPERATION.run("statistics", (x,), {}, x.shape[1:2], x.shape[1:2])
 
 
 def forward(

@@ -85,9 +85,10 @@ def grad_input(
     groups: int = 1,
 ) -> Array:
     """dx: (N, C, H, W), the gradient with respect to x, which had shape `x_shape`."""
-    options = check_backward(dy, w.shape, x_shape, stride, padding, dilation, groups)
     check_arrays("conv2d.grad_input", dy=dy, w=w)
-    return OPERATION.run("grad_input", (dy, w), {"x_shape": tuple(x_shape), **options}, tuple(x_shape))
+    x_shape = tuple(x_shape)
+    options = check_backward(dy, w.shape, x_shape, stride, padding, dilation, groups)
+    return OPERATION.run("grad_input", (dy, w), {"x_shape": x_shape, **options}, x_shape)
 
 
 def grad_weight(
@@ -101,9 +102,10 @@ def grad_weight(
     groups: int = 1,
 ) -> Array:
     """dw: (K, C / groups, R, S), the gradient with respect to w, which had shape `w_shape`."""
-    options = check_backward(dy, w_shape, x.shape, stride, padding, dilation, groups)
     check_arrays("conv2d.grad_weight", dy=dy, x=x)
-    return OPERATION.run("grad_weight", (dy, x), {"w_shape": tuple(w_shape), **options}, tuple(w_shape))
+    w_shape = tuple(w_shape)
+    options = check_backward(dy, w_shape, x.shape, stride, padding, dilation, groups)
+    return OPERATION.run("grad_weight", (dy, x), {"w_shape": w_shape, **options}, w_shape)
 
 
 def grad_bias(dy: Array) -> Array:
@@ -173,8 +175,10 @@ def check_backward(
     groups: int,
 ) -> dict[str, Any]:
     """Raise unless dy has the shape that y has; return the options as pairs."""
-    if len(x_shape) != 4:
-        raise ShapeError("x must have 4 axes", called="conv2d", seen=f"x {x_shape}", rule="x: (N, C, H, W)")
+    if len(x_shape) != 4 or 0 in x_shape[1:]:
+        raise ShapeError(
+            "x must have 4 axes, none but N empty", called="conv2d", seen=f"x {x_shape}", rule="x: (N, C, H, W)"
+        )
     options, y_shape = check_shapes(x_shape, w_shape, stride, padding, dilation, groups)
     if dy.shape != y_shape:
         raise ShapeError("dy does not have the shape of y", called="conv2d", seen=f"dy {dy.shape}, y {y_shape}")

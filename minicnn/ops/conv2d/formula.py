@@ -59,7 +59,7 @@ def grad_bias(dy: Array) -> Array:
 
 def _split(a: Array, groups: int) -> Array:
     """(N, C, ...) -> (N, G, C/G, ...)"""
-    return a.reshape(a.shape[0], groups, -1, *a.shape[2:])
+    return a.reshape(a.shape[0], groups, a.shape[1] // groups, *a.shape[2:])
 
 
 def _window(p: int, q: int, kernel: tuple[int, ...], stride: Pair, dilation: Pair) -> tuple[slice, slice]:

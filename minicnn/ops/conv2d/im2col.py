@@ -85,22 +85,36 @@ def _windows(xp, c0, S, P, Q, sh, sw, dh, dw, first, windows):
 
 
 @kernel(parallel=False)
-def _copy_pixels(images, k0, first, rows, into_rows):
-    # rows[k, j] = images[n, k0 + k, pq] with (n, pq) = pixel first + j; or back, images[...] = rows[...]
-    PQ = images.shape[2]
+def _take_pixels(images, k0, first, rows):
+    # rows[k, j] = images[n, k0 + k, pq] with (n, pq) = pixel first + j
+    # loop order: k, then the pixels in runs of one image
+    size, PQ = rows.shape[1], images.shape[2]
     for k in range(rows.shape[0]):
         n, start = first // PQ, first % PQ
         row = rows[k]
         j = 0
-        while j < rows.shape[1]:
-            run = min(PQ - start, rows.shape[1] - j)
+        while j < size:
+            run = min(PQ - start, size - j)
             image = images[n, k0 + k]
-            if into_rows:
-                for i in range(run):
-                    row[j + i] = image[start + i]
-            else:
-                for i in range(run):
-                    image[start + i] = row[j + i]
+            for i in range(run):
+                row[j + i] = image[start + i]
+            j += run
+            n, start = n + 1, 0
+
+
+@kernel(parallel=False)
+def _put_pixels(rows, images, k0, first):
+    # images[n, k0 + k, pq] = rows[k, j]: the way back (a function of its own, since images to read may be read-only)
+    size, PQ = rows.shape[1], images.shape[2]
+    for k in range(rows.shape[0]):
+        n, start = first // PQ, first % PQ
+        row = rows[k]
+        j = 0
+        while j < size:
+            run = min(PQ - start, size - j)
+            image = images[n, k0 + k]
+            for i in range(run):
+                image[start + i] = row[j + i]
             j += run
             n, start = n + 1, 0
 
@@ -122,7 +136,7 @@ def _forward(xp, w, b, y, sh, sw, dh, dw, groups, pixels):
             for k in range(KG):
                 product[k, :] = b[g * KG + k]
             add_product(w[g * KG : (g + 1) * KG].reshape(KG, C * R * S), columns, product)
-            _copy_pixels(y.reshape(N, K, P * Q), g * KG, first, product, False)
+            _put_pixels(product, y.reshape(N, K, P * Q), g * KG, first)
 
 
 def grad_input(
@@ -149,7 +163,7 @@ def _grad_input(dy, w, dx, sh, sw, ph, pw, dh, dw, groups, images):
         rows = np.empty((KG, count * P * Q), dy.dtype)
         columns = np.empty((CG * R * S, count * P * Q), dy.dtype)
         for g in range(groups):
-            _copy_pixels(dy.reshape(N, K, P * Q), g * KG, n0 * P * Q, rows, True)
+            _take_pixels(dy.reshape(N, K, P * Q), g * KG, n0 * P * Q, rows)
             transposed = np.ascontiguousarray(w[g * KG : (g + 1) * KG].reshape(KG, CG * R * S).T)
             columns[:] = 0
             add_product(transposed, rows, columns)
@@ -206,6 +220,6 @@ def _grad_weight(dy, xp, parts, sh, sw, dh, dw, groups, pixels):
             rows = np.empty((KG, size), dy.dtype)
             for g in range(groups):
                 _windows(xp, g * C, S, P, Q, sh, sw, dh, dw, first, windows)
-                _copy_pixels(dy.reshape(N, K, P * Q), g * KG, first, rows, True)
+                _take_pixels(dy.reshape(N, K, P * Q), g * KG, first, rows)
                 into = parts[part, g * KG : (g + 1) * KG].reshape(KG, C * R * S)
                 add_product(rows, windows.reshape(size, C * R * S), into)

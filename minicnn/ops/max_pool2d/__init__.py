@@ -86,7 +86,7 @@ def forward(
     check_arrays("max_pool2d", x=x)
     check_images(x, "max_pool2d")
     options, shape = check_options(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    return OPERATION.run("forward", (x,), options, shape)
+    return OPERATION.run("forward", (x,), options, shape, shape)
 
 
 def grad_input(

@@ -38,11 +38,11 @@ def grad_input(
     winner: Array,
     *,
     x_shape: tuple[int, ...],
-    kernel_size: Pair,  # noqa: ARG001 (the winners say it all)
-    stride: Pair,  # noqa: ARG001
-    padding: Pair,  # noqa: ARG001
-    dilation: Pair,  # noqa: ARG001
-    ceil_mode: bool,  # noqa: ARG001
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    ceil_mode: bool,
 ) -> Array:
     """dx[n,c,h,w] = sum of dy[n,c,p,q] over all (p, q) with winner[n,c,p,q] = h*W + w"""
     n, c, height, width = x_shape

@@ -71,7 +71,7 @@ def grad_input(
     stride: Pair,
     padding: Pair,
     dilation: Pair,
-    ceil_mode: bool,  # noqa: ARG001 (the shape of dy says it)
+    ceil_mode: bool,
 ) -> Array:
     """dx[n,c,h,w] = sum of dy[n,c,p,q] over the windows (p, q) that hold (h, w) and whose winner it is"""
     dx = np.empty(x_shape, dy.dtype)

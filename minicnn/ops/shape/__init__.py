@@ -221,8 +221,8 @@ def concatenate_grad_inputs(dy: Array, shapes: Sequence[Shape], *, dim: int = 0)
     y_shape = list(shapes[0])
     y_shape[axis] = sum(shape[axis] for shape in shapes)
     check_gradient(dy, y_shape, called)
-    options = {"shapes": tuple(map(tuple, shapes)), "dim": axis}
-    return CONCATENATE.run("grad_inputs", (dy,), options, tuple(shapes[0]))
+    pieces = tuple(map(tuple, shapes))
+    return CONCATENATE.run("grad_inputs", (dy,), {"shapes": pieces, "dim": axis}, *pieces)
 
 
 def _check_alike(arrays: Sequence[Array], axis: int) -> None:

@@ -1,0 +1,31 @@
+"""`minicnn predict`: what a network sees in an image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="Weights file (model.h5 of a run), or name of embedded weights.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    top: Annotated[int, typer.Option(help="Classes to print for each image.", min=1)] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the most probable classes of images.
+
+    Example:  minicnn predict runs/photos/model.h5 bee.jpg
+    """
+    from minicnn.training.predict import predict_images
+
+    answers = predict_images(model, images, top)
+    if as_json:
+        print(json.dumps({str(path): answer for path, answer in zip(images, answers, strict=True)}))
+        return
+    for path, answer in zip(images, answers, strict=True):
+        print(path)
+        for name, probability in answer:
+            print(f"  {probability:7.2%}  {name}")

@@ -1,0 +1,216 @@
+"""Every algorithm of every operation against central differences, on small odd shapes, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+import minicnn.ops  # noqa: F401 (registers all operations)
+from minicnn import nn
+from minicnn.autograd import Tensor, apply
+from minicnn.errors import MinicnnError
+from minicnn.gradcheck import gradcheck
+from minicnn.ops import batch_norm
+from minicnn.ops.registry import OPERATIONS, algorithm, operation
+
+F = nn.functional
+
+
+@dataclass(frozen=True)
+class Case:
+    """A function of tensors, and float64 arrays to check it at."""
+
+    function: Callable[..., Tensor]
+    inputs: Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found for one algorithm of one operation."""
+
+    operation: str
+    algorithm: str
+    cases: int
+    entries: int
+    worst: float
+    verdict: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether all gradients are right."""
+        return self.verdict == "ok"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+def names(chosen: str | None = None) -> list[str]:
+    """Names of all operations, or the one that is asked for."""
+    return sorted(OPERATIONS) if chosen is None else [operation(chosen).name]
+
+
+def check_operation(name: str) -> list[Row]:
+    """One row for each built-in algorithm."""
+    made = cases(name)
+    rows = []
+    for algorithm_name in operation(name).algorithms:
+        entries, worst, verdict = 0, 0.0, "ok"
+        with algorithm(**{name: algorithm_name}):
+            for case in made:
+                try:
+                    report = gradcheck(case.function, case.inputs, raise_error=False)
+                except MinicnnError as error:
+                    worst, verdict = float("inf"), str(error)
+                    break
+                entries += sum(row.checked for row in report.inputs)
+                worst = max(worst, report.worst)
+                if not report.ok:
+                    verdict = next(f"{row.name}: {row.problem}" for row in report.inputs if row.problem)
+        rows.append(Row(name, algorithm_name, len(made), entries, worst, verdict))
+    return rows
+
+
+def cases(name: str) -> list[Case]:
+    """The cases of one operation: odd, prime and non-square shapes, each option away from its default at least once."""
+    return CASES[name](np.random.Generator(np.random.PCG64(0)))
+
+
+def _conv2d(rng: Any) -> list[Case]:
+    draw = rng.standard_normal
+    plain = (draw((2, 3, 7, 5)), draw((4, 3, 3, 2)), draw(4))
+    grouped = (draw((1, 4, 8, 7)), draw((6, 2, 3, 3)), draw(6))
+    return [
+        Case(lambda x, w, b: F.conv2d(x, w, b, stride=(2, 1), padding=(1, 0), dilation=(1, 2)), plain),
+        Case(lambda x, w, b: F.conv2d(x, w, b, stride=3, padding=2, groups=2), grouped),
+    ]
+
+
+def _distinct(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Values without ties, so that maxima have one winner."""
+    return rng.permutation(int(np.prod(shape))).reshape(shape) / 7.0
+
+
+def _max_pool2d(rng: Any) -> list[Case]:
+    x = _distinct(rng, (2, 2, 7, 5))
+    return [
+        Case(lambda x: F.max_pool2d(x, 3, stride=2, padding=1), [x]),
+        Case(lambda x: F.max_pool2d(x, (2, 3), stride=(2, 1), dilation=(2, 1), ceil_mode=True), [x]),
+    ]
+
+
+def _avg_pool2d(rng: Any) -> list[Case]:
+    x = rng.standard_normal((2, 2, 7, 5))
+    return [
+        Case(lambda x: F.avg_pool2d(x, 3, stride=2, padding=1, ceil_mode=True), [x]),
+        Case(lambda x: F.avg_pool2d(x, (2, 3), padding=(1, 1), count_include_pad=False), [x]),
+    ]
+
+
+def _adaptive_avg_pool2d(rng: Any) -> list[Case]:
+    x = rng.standard_normal((2, 3, 7, 5))
+    return [Case(lambda x, size=size: F.adaptive_avg_pool2d(x, size), [x]) for size in (1, (3, 2))]
+
+
+def _batch_norm(rng: Any) -> list[Case]:
+    inputs = (rng.standard_normal((3, 2, 3, 5)), rng.standard_normal(2), rng.standard_normal(2))
+    mean, var = rng.standard_normal(2), rng.random(2) + 0.5
+
+    def training(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+        batch_mean, batch_var = batch_norm.statistics(x.array)
+        return apply("batch_norm", x, w, b, mean=batch_mean, var=batch_var, eps=1e-5, training=True)
+
+    def evaluation(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+        return apply("batch_norm", x, w, b, mean=mean, var=var, eps=1e-5, training=False)
+
+    return [Case(training, inputs), Case(evaluation, inputs)]
+
+
+def _cross_entropy(rng: Any) -> list[Case]:
+    x, weight = rng.standard_normal((5, 4)), rng.random(4) + 0.5
+    target = np.array([3, 0, 1, -100, 2])
+    picture, labels = rng.standard_normal((2, 3, 2, 2)), rng.integers(0, 3, (2, 2, 2))
+    return [
+        Case(lambda x: F.cross_entropy(x, target, weight=weight, label_smoothing=0.1), [x]),
+        Case(lambda x: F.cross_entropy(x, labels, reduction="none"), [picture]),
+    ]
+
+
+def _dropout(rng: Any) -> list[Case]:
+    mask = rng.random((3, 5)) < 0.6
+    return [Case(lambda x: apply("dropout", x, mask=mask, p=0.4), [rng.standard_normal((3, 5))])]
+
+
+def _matmul(rng: Any) -> list[Case]:
+    draw = rng.standard_normal
+    return [
+        Case(lambda a, b: a @ b, [draw((5, 7)), draw((7, 3))]),
+        Case(lambda a, b: a @ b, [draw((2, 1, 3, 4)), draw((5, 4, 2))]),
+    ]
+
+
+def _linear(rng: Any) -> list[Case]:
+    draw = rng.standard_normal
+    return [Case(F.linear, [draw((3, 2, 7)), draw((5, 7)), draw(5)])]
+
+
+def _unary(function: Callable[[Tensor], Tensor], positive: bool = False) -> Callable[[Any], list[Case]]:
+    def make(rng: Any) -> list[Case]:
+        x = rng.standard_normal((3, 5))
+        return [Case(function, [np.abs(x) + 0.5 if positive else x])]
+
+    return make
+
+
+def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any], list[Case]]:
+    def make(rng: Any) -> list[Case]:
+        return [Case(function, [rng.standard_normal((3, 1, 5)), np.abs(rng.standard_normal((2, 1))) + 0.5])]
+
+    return make
+
+
+def _reduction(function: Callable[..., Tensor]) -> Callable[[Any], list[Case]]:
+    def make(rng: Any) -> list[Case]:
+        x = _distinct(rng, (3, 2, 5))
+        return [Case(lambda x, dim=dim: function(x, dim), [x]) for dim in (None, 1)]
+
+    return make
+
+
+CASES: dict[str, Callable[[Any], list[Case]]] = {
+    "adaptive_avg_pool2d": _adaptive_avg_pool2d,
+    "add": _binary(lambda a, b: a + b),
+    "avg_pool2d": _avg_pool2d,
+    "batch_norm": _batch_norm,
+    "concatenate": lambda rng: [
+        Case(lambda a, b: apply("concatenate", a, b, dim=1), [rng.standard_normal((2, 3)), rng.standard_normal((2, 2))])
+    ],
+    "conv2d": _conv2d,
+    "cross_entropy": _cross_entropy,
+    "div": _binary(lambda a, b: a / b),
+    "dropout": _dropout,
+    "exp": _unary(lambda x: x.exp()),
+    "flatten": _unary(lambda x: x.reshape(3, 5, 1).flatten(1)),
+    "index": _unary(lambda x: x[[0, 2, 0], 1:4]),
+    "linear": _linear,
+    "log": _unary(lambda x: x.log(), positive=True),
+    "log_softmax": _unary(lambda x: F.log_softmax(x, 1)),
+    "matmul": _matmul,
+    "max": _reduction(lambda x, dim: x.max() if dim is None else x.max(dim)[0]),
+    "max_pool2d": _max_pool2d,
+    "mean": _reduction(lambda x, dim: x.mean(dim)),
+    "mse": lambda rng: [Case(F.mse_loss, [rng.standard_normal((3, 5)), rng.standard_normal((3, 5))])],
+    "mul": _binary(lambda a, b: a * b),
+    "pow": _unary(lambda x: x**2.5, positive=True),
+    "relu": _unary(F.relu),
+    "reshape": _unary(lambda x: x.reshape(5, -1)),
+    "sigmoid": _unary(F.sigmoid),
+    "softmax": _unary(lambda x: F.softmax(x, 0)),
+    "sub": _binary(lambda a, b: a - b),
+    "sum": _reduction(lambda x, dim: x.sum(dim)),
+    "tanh": _unary(F.tanh),
+    "transpose": _unary(lambda x: x.reshape(3, 5, 1).permute(2, 0, 1)),
+}

@@ -1,0 +1,57 @@
+"""Floor 6: training. It knows models as modules whose output is a score a class, and nothing about their layers.
+
+::
+
+    from minicnn import nn, optim
+    from minicnn.training import Trainer, cosine
+
+    trainer = Trainer(model, optim.Adam(model.parameters()), nn.CrossEntropyLoss(), schedule=cosine())
+    history = trainer.fit(train_loader, validation_loader, epochs=10)
+
+    from minicnn.training import Settings, finetune
+
+    print(finetune(Settings(data="photos", epochs=20)))
+
+| file | what is in it |
+|---|---|
+| `trainer.py` | `Trainer`: fit, evaluate, predict |
+| `history.py`, `progress.py`, `stopwatch.py` | what is noted each epoch; the progress bar; seconds without compiling |
+| `schedules.py` | learning rates over time: `constant`, `cosine` |
+| `metrics.py` | `measure`: accuracy, F1, confusion matrix, ... |
+| `checkpoint.py` | `Checkpoint`: last and best weights, written after each epoch |
+| `finetune.py` | `finetune`: the main job, from settings to the final table |
+| `pretrained.py`, `sources.py` | where its network and its images come from |
+| `ways.py`, `freezing.py`, `features.py` | the ways it compares; which part learns; frozen features, computed once |
+| `report.py`, `pictures.py`, `toml.py` | the run's folder, and what is in it |
+
+scikit-learn, matplotlib, tqdm and Numba are imported when something needs them, not before.
+"""
+
+from minicnn.training.checkpoint import Checkpoint
+from minicnn.training.finetune import FinetuneResult, Row, Settings, finetune
+from minicnn.training.freezing import freeze, head_of
+from minicnn.training.history import Epoch, History
+from minicnn.training.metrics import ClassMetrics, Metrics, measure
+from minicnn.training.pretrained import transform_for
+from minicnn.training.schedules import constant, cosine
+from minicnn.training.trainer import Evaluation, Trainer
+
+__all__ = [
+    "Checkpoint",
+    "ClassMetrics",
+    "Epoch",
+    "Evaluation",
+    "FinetuneResult",
+    "History",
+    "Metrics",
+    "Row",
+    "Settings",
+    "Trainer",
+    "constant",
+    "cosine",
+    "finetune",
+    "freeze",
+    "head_of",
+    "measure",
+    "transform_for",
+]

@@ -1,0 +1,270 @@
+"""The main job: a pretrained network learns new classes, and what that is worth is measured.
+
+`finetune(Settings())` takes the digits of scikit-learn and the embedded weights and goes three ways to compare them;
+`finetune(Settings(data=folder))` fine-tunes on photographs of one's own. The ways are those of `minicnn.training.ways`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from minicnn.errors import ArgumentError
+from minicnn.training import freezing, sources
+from minicnn.training.checkpoint import Checkpoint
+from minicnn.training.pretrained import Pretrained
+from minicnn.training.report import RunFolder, shown_path
+from minicnn.training.sources import Source
+from minicnn.training.ways import Journey, Outcome, Way, choose
+
+Announce = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `minicnn finetune` can be told.
+
+    Attributes
+    ----------
+    data : path, optional
+        A folder with one sub-folder a class, or with `train/` and `val/`; without, the digits.
+    weights : path or name, optional
+        A weights file, or the name of an embedded one; without, the embedded one for small images.
+    freeze : str
+        "none"; "backbone": only the head learns; "until=NAME": the children of the network up to NAME stay.
+    epochs, batch_size : int
+    lr : float, optional
+        Learning rate of all ways; without, each way has its own (`minicnn.training.ways.LEARNING_RATES`).
+    seed : int
+        Of the split, the initial values and the order of the images. The same seed gives the same results, to the bit.
+    out : path, optional
+        The run's folder; without, the next free one in `runs/`.
+    compare : bool, optional
+        Whether to go the other ways too; without, for the digits.
+    per_class : int
+        Digits of each class to train on.
+    """
+
+    data: Path | str | None = None
+    weights: Path | str | None = None
+    freeze: str = "none"
+    epochs: int = 15
+    batch_size: int = 32
+    lr: float | None = None
+    seed: int = 0
+    out: Path | str | None = None
+    compare: bool | None = None
+    per_class: int = 20
+
+    def check(self) -> None:
+        """Raise unless every value is valid."""
+        for name, least in (("epochs", 1), ("batch_size", 1), ("per_class", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise _not_valid(name, value, f"a whole number, {least} or more")
+        is_number = isinstance(self.lr, (int, float)) and not isinstance(self.lr, bool)
+        if self.lr is not None and not (is_number and 0 < self.lr < math.inf):
+            raise _not_valid("lr", self.lr, "a number > 0")
+        freezing.parse(self.freeze)
+
+    @property
+    def compares(self) -> bool:
+        """Whether the other ways are gone too."""
+        return self.data is None if self.compare is None else self.compare
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one way came to.
+
+    Attributes
+    ----------
+    way : str
+    accuracy, macro_f1 : float
+        On the images that were not trained on, after the last epoch.
+    seconds : float
+        Of training: without validation, and without compiling kernels.
+    """
+
+    way: str
+    accuracy: float
+    macro_f1: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What `finetune` came to; printed, the final table.
+
+    Attributes
+    ----------
+    rows : list of Row
+        One a way; the last one is the way of `model.h5`.
+    classes : list of str
+    train_images, validation_images : int
+    folder : Path
+        The run's folder; metrics in detail and learning curves stand in its `metrics.json`.
+    seconds, compile_seconds : float
+        Of everything, and of compiling kernels in it (0 once they are compiled).
+    """
+
+    rows: list[Row]
+    classes: list[str]
+    train_images: int
+    validation_images: int
+    folder: Path
+    seconds: float
+    compile_seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {**asdict(self), "folder": self.folder.as_posix()}
+
+    def __str__(self) -> str:
+        width = max(len(row.way) for row in self.rows)
+        head = f"{'':{width}}  accuracy  macro F1  seconds"
+        rule = "-" * len(head)
+        rows = [f"{row.way:{width}}  {row.accuracy:8.1%}  {row.macro_f1:8.3f}  {row.seconds:7.1f}" for row in self.rows]
+        images = (
+            f"{self.train_images:,} images to train on, {self.validation_images:,} to test, {len(self.classes)} classes"
+        )
+        times = f"{self.seconds:.1f} s in all, {self.compile_seconds:.1f} s of it compiling"
+        return "\n".join([head, rule, *rows, rule, images, times, f"results: {self.folder}"])
+
+
+def finetune(settings: Settings, announce: Announce | None = print) -> FinetuneResult:
+    """Fine-tune a pretrained network, and report.
+
+    Parameters
+    ----------
+    settings : Settings
+    announce : callable, optional
+        Gets a line of text at each step; None: quiet, without a progress bar.
+
+    Returns
+    -------
+    FinetuneResult
+
+    Raises
+    ------
+    MinicnnError
+        For settings, images or weights that cannot be used; no folder is made then.
+    """
+    from minicnn.backends.jit import CompileClock
+
+    start = time.perf_counter()
+    say = announce or (lambda line: None)
+    settings.check()
+    ways = choose(settings.freeze, settings.lr, settings.compares)
+    pretrained = Pretrained(settings.weights)
+    transform = pretrained.transform(grey=settings.data is None)
+    source = sources.load(settings.data, transform, settings.per_class, settings.seed)
+    progress = None if announce else False
+    journey = Journey(pretrained, source, settings.epochs, settings.batch_size, settings.seed, progress)
+    journey.build(ways[-1])  # weights that do not fit, and names that no child has, are found here
+    say(f"{source.name}: {_images(source)}, {len(source.classes)} classes ({source.parts})")
+    say(pretrained.describe(source.classes))
+    folder = RunFolder(settings.out, source.name)
+    try:
+        folder.write_settings(_tables(settings, pretrained, source, ways))
+        with CompileClock(_once(say, "compiling kernels for this machine; later runs find them compiled ...")) as clock:
+            journey.warm_up()
+            if clock.kernels:
+                say(f"compiled {len(clock.kernels)} kernels in {clock.seconds:.1f} s")
+            outcomes = [journey.go(way, _on_epoch(folder, pretrained, source, way is ways[-1])) for way in ways]
+        _report(folder, source, outcomes, clock.seconds)
+    except BaseException:
+        if not (folder.path / "model.h5").exists():
+            folder.discard()
+        raise
+    return FinetuneResult(
+        rows=[
+            Row(o.way.name, o.evaluation.metrics.accuracy, o.evaluation.metrics.macro_f1, o.seconds) for o in outcomes
+        ],
+        classes=source.classes,
+        train_images=len(source.train),
+        validation_images=len(source.validation),
+        folder=folder.path,
+        seconds=time.perf_counter() - start,
+        compile_seconds=clock.seconds,
+    )
+
+
+def _on_epoch(folder: RunFolder, pretrained: Pretrained, source: Source, is_last: bool) -> Any:
+    """Of the last way, the checkpoints are kept."""
+    if not is_last:
+        return None
+    info = pretrained.info_for(source.classes, f"{source.name}, {len(source.train):,} images")
+    return lambda model: Checkpoint(folder.path, model, info, last="model.h5")
+
+
+def _report(folder: RunFolder, source: Source, outcomes: list[Outcome], compile_seconds: float) -> None:
+    """`metrics.json` and the pictures."""
+    asked = outcomes[-1]
+    folder.write_metrics(
+        {
+            "way": asked.way.name,
+            "classes": source.classes,
+            "train_images": len(source.train),
+            "validation_images": len(source.validation),
+            "compile_seconds": compile_seconds,
+            "ways": [
+                {
+                    "way": outcome.way.name,
+                    "seconds": outcome.seconds,
+                    "loss": outcome.evaluation.loss,
+                    **outcome.evaluation.metrics.as_dict(),
+                    "history": outcome.history.as_dict(),
+                }
+                for outcome in outcomes
+            ],
+        }
+    )
+    title = f"{source.name}, {len(source.train):,} images to train on"
+    histories = {outcome.way.name: outcome.history for outcome in outcomes}
+    folder.write_pictures(histories, asked.evaluation.metrics, title, asked.way.name)
+
+
+def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: list[Way]) -> dict[str, Any]:
+    """What `run.toml` says: what was asked for, and what came of it."""
+    asked = {item.name: getattr(settings, item.name) for item in fields(settings)}
+    for name in ("data", "out"):
+        asked[name] = None if asked[name] is None else shown_path(asked[name])
+    asked["weights"] = pretrained.path.name if settings.weights is None else shown_path(pretrained.path)
+    return {
+        "settings": {**asked, "compare": settings.compares},
+        "data": {
+            "name": source.name,
+            "parts": source.parts,
+            "classes": source.classes,
+            "train_images": len(source.train),
+            "validation_images": len(source.validation),
+        },
+        "network": {
+            "architecture": pretrained.info.architecture,
+            "arguments": pretrained.info.arguments,
+            "input_size": pretrained.info.input_size,
+            "mean": pretrained.info.mean,
+            "std": pretrained.info.std,
+        },
+        "training": {"optimizer": "Adam", "schedule": "cosine", "loss": "cross-entropy"},
+        "ways": {way.name: {"pretrained": way.pretrained, "freeze": way.freeze, "lr": way.lr} for way in ways},
+    }
+
+
+def _images(source: Source) -> str:
+    return f"{len(source.train):,} images to train on, {len(source.validation):,} to test"
+
+
+def _once(say: Announce, line: str) -> Announce:
+    """Says `line` when it is called first."""
+    lines = [line]
+    return lambda _: say(lines.pop()) if lines else None
+
+
+def _not_valid(name: str, value: Any, rule: str) -> ArgumentError:
+    return ArgumentError(f"{name} is not valid", called="finetune", seen=f"{name}={value!r}", rule=rule)

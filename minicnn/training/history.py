@@ -1,0 +1,78 @@
+"""What training notes down, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images, and the validation after it.
+
+    Attributes
+    ----------
+    number : int
+        From 1.
+    train_loss, train_accuracy : float
+        Means over the epoch's images, each at the moment of its step: the network learned in between.
+    validation_loss, validation_accuracy, macro_f1 : float or None
+        On the validation images, after the epoch; None without such.
+    lr : float
+        Learning rate of the last step (of the first parameter group).
+    seconds : float
+        Of training: without validation, and without compiling kernels.
+    images_per_second : float
+        Training images by these seconds.
+    """
+
+    number: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    macro_f1: float | None
+    lr: float
+    seconds: float
+    images_per_second: float
+
+    def __str__(self) -> str:
+        line = f"epoch {self.number}: train loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.1%}"
+        if self.validation_loss is not None:
+            line += f"; validation loss {self.validation_loss:.4f}, accuracy {self.validation_accuracy:.1%}"
+            line += f", macro F1 {self.macro_f1:.3f}"
+        return f"{line}; {self.seconds:.1f} s, {self.images_per_second:,.0f} images/s"
+
+
+@dataclass
+class History:
+    """The epochs of one training, oldest first."""
+
+    epochs: list[Epoch] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __iter__(self) -> Iterator[Epoch]:
+        return iter(self.epochs)
+
+    def __getitem__(self, index: int) -> Epoch:
+        return self.epochs[index]
+
+    def column(self, name: str) -> list[Any]:
+        """One value of all epochs: `history.column("train_loss")`."""
+        return [getattr(epoch, name) for epoch in self.epochs]
+
+    @property
+    def seconds(self) -> float:
+        """Of training, all epochs."""
+        return sum(self.column("seconds"))
+
+    def as_dict(self) -> dict[str, list[Any]]:
+        """A list for each column, ready for JSON."""
+        names = asdict(self.epochs[0]) if self.epochs else {}
+        return {name: self.column(name) for name in names}
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.epochs))

@@ -1,0 +1,117 @@
+"""The pretrained network: from its weights file to a network for other classes, and the images as it knows them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from minicnn import nn, weights
+from minicnn.data import transforms
+from minicnn.errors import WeightsError
+from minicnn.models import MODELS
+from minicnn.training import freezing
+from minicnn.weights import WeightsInfo
+
+DEFAULT = "resnet18-fashion-mnist-32"
+
+
+class Pretrained:
+    """A weights file, looked at before anything is built.
+
+    Parameters
+    ----------
+    source : path or name, optional
+        A weights file or the name of an embedded one; without, the embedded one for small images.
+
+    Attributes
+    ----------
+    path : Path
+    info : WeightsInfo
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | None = None) -> None:
+        self.path = weights.find(DEFAULT if source is None else source)
+        self.info = weights.describe(self.path)
+        if self.info.architecture not in MODELS:
+            raise WeightsError(
+                "weights of an unknown architecture",
+                called=str(self.path),
+                seen=self.info.architecture or "no name",
+                rule=f"one of {', '.join(MODELS)}",
+            )
+
+    def transform(self, grey: bool = False) -> transforms.Compose:
+        """From an image to what the network was trained on: see `transform_for`."""
+        return transform_for(self.info, grey)
+
+    def build(self, classes: list[str], pretrained: bool = True) -> nn.Module:
+        """The network for these classes, from the global generator's state.
+
+        With `pretrained`, the weights are loaded. The head stays new, unless the file is for just these classes: then
+        the training goes on where it ended.
+        """
+        architecture: Any = MODELS[self.info.architecture]
+        try:
+            model = architecture(**{**self.info.arguments, "num_classes": len(classes)})
+        except TypeError as error:
+            raise WeightsError(
+                "arguments that the architecture does not have",
+                called=str(self.path),
+                seen=f"{self.info.architecture}: {self.info.arguments}",
+                rule=str(error),
+            ) from None
+        name, head = freezing.head_of(model)
+        if head.out_features != len(classes):
+            raise WeightsError(
+                "the network's last linear layer is not its head",
+                called=f"{self.info.architecture}: {name}",
+                seen=f"{head.out_features} outputs",
+                rule=f"{len(classes)}, one a class",
+            )
+        if pretrained:
+            weights.load(model, self.path, head=(f"{name}.",))
+            if not self.is_for(classes):
+                head.reset_parameters()
+        return model
+
+    def is_for(self, classes: list[str]) -> bool:
+        """Whether the file's head is for just these classes."""
+        return list(self.info.classes) == list(classes)
+
+    def info_for(self, classes: list[str], trained_on: str) -> WeightsInfo:
+        """What a file with the network for these classes says about itself."""
+        return replace(
+            self.info,
+            arguments={**self.info.arguments, "num_classes": len(classes)},
+            classes=list(classes),
+            trained_on=f"{trained_on}; before that: {self.info.trained_on}",
+            accuracy=None,
+            log=[],
+            notes=f"fine-tuned by minicnn from {self.path.stem}",
+        )
+
+    def describe(self, classes: list[str]) -> str:
+        """A line: which weights, and what becomes of the head."""
+        name, head = freezing.head_of(self.build(classes, pretrained=False))
+        kept = "head kept" if self.is_for(classes) else "new head"
+        return f"{self.path.stem}: {self.info.architecture}; {kept} {name}, {head.in_features} -> {head.out_features}"
+
+
+def transform_for(info: WeightsInfo, grey: bool = False) -> transforms.Compose:
+    """From an image to the array that the network of a weights file takes: its size, mean and standard deviation.
+
+    Parameters
+    ----------
+    info : WeightsInfo
+    grey : bool
+        Take grey images too, or colour as brightness.
+    """
+    size: Any = info.input_size
+    steps = [
+        transforms.Resize(min(size) if isinstance(size, (tuple, list)) else size),
+        transforms.CenterCrop(size),
+        transforms.ToTensor(),
+        transforms.Normalize(info.mean, info.std),
+    ]
+    return transforms.Compose([transforms.Grayscale(3), *steps] if grey else steps)

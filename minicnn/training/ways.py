@@ -1,0 +1,150 @@
+"""The ways from a pretrained network to new classes, each gone with the same budget of epochs.
+
+- from scratch: the same network with new initial values;
+- frozen features: the pretrained network stays as it is, only a new head learns;
+- fine-tuned: the pretrained network with a new head, all of it learns (or all after `until=NAME`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import minicnn
+from minicnn import nn, optim
+from minicnn.data import DataLoader
+from minicnn.training import freezing, sources
+from minicnn.training.features import features
+from minicnn.training.history import Epoch, History
+from minicnn.training.pretrained import Pretrained
+from minicnn.training.schedules import cosine
+from minicnn.training.sources import Source
+from minicnn.training.stopwatch import Stopwatch
+from minicnn.training.trainer import Evaluation, Trainer
+
+SCRATCH, FROZEN, TUNED = "from scratch", "frozen features", "fine-tuned"
+LEARNING_RATES = {SCRATCH: 1e-3, FROZEN: 1e-2, TUNED: 1e-3}
+EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to train.
+
+    Attributes
+    ----------
+    name : str
+    pretrained : bool
+        From the pretrained weights, or from new initial values.
+    freeze : str
+        What stays, see `minicnn.training.freezing`.
+    lr : float
+        Learning rate of Adam, on half a cosine down to 0.
+    """
+
+    name: str
+    pretrained: bool
+    freeze: str
+    lr: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a way came to.
+
+    Attributes
+    ----------
+    way : Way
+    evaluation : Evaluation
+        After the last epoch.
+    history : History
+    seconds : float
+        Of training: without validation, and without compiling kernels.
+    """
+
+    way: Way
+    evaluation: Evaluation
+    history: History
+    seconds: float
+
+
+def choose(freeze: str, lr: float | None, compare: bool) -> list[Way]:
+    """The ways to be gone. The last one is the one that was asked for; with `compare`, the others stand before it."""
+    rates = LEARNING_RATES if lr is None else dict.fromkeys(LEARNING_RATES, float(lr))
+    scratch = Way(SCRATCH, False, "none", rates[SCRATCH])
+    frozen = Way(FROZEN, True, "backbone", rates[FROZEN])
+    tuned = Way(TUNED, True, freeze, rates[TUNED])
+    ways = [scratch, frozen] if freeze == "backbone" else [scratch, frozen, tuned]
+    return ways if compare else ways[-1:]
+
+
+class Journey:
+    """Goes ways, each from the same seed, with the same images, for the same number of epochs.
+
+    Parameters
+    ----------
+    pretrained : Pretrained
+    source : Source
+    epochs, batch_size, seed : int
+    progress : bool or None
+        As for `Trainer`.
+    """
+
+    def __init__(
+        self, pretrained: Pretrained, source: Source, epochs: int, batch_size: int, seed: int, progress: bool | None
+    ) -> None:
+        self.pretrained, self.source = pretrained, source
+        self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
+        self.progress = progress
+
+    def build(self, way: Way) -> nn.Module:
+        """The network at the beginning of a way."""
+        minicnn.manual_seed(self.seed)
+        model = self.pretrained.build(self.source.classes, way.pretrained)
+        freezing.freeze(model, way.freeze)
+        return model
+
+    def warm_up(self) -> None:
+        """One step and one evaluation of a network that is thrown away: every kernel is compiled then."""
+        model = self.build(Way("warm-up", False, "none", 1e-3))
+        batch = [next(iter(self._training_loader(self.source.train)))]
+        _trainer(model, 1e-3, False).fit(batch, batch)
+
+    def go(self, way: Way, on_epoch: Callable[[nn.Module], Callable[[Epoch], Any]] | None = None) -> Outcome:
+        """Go one way to its end.
+
+        Parameters
+        ----------
+        way : Way
+        on_epoch : callable, optional
+            From the network to what is called after each epoch.
+        """
+        model = learner = self.build(way)
+        train, validation, seconds = self.source.train, self.source.validation, 0.0
+        if way.freeze == "backbone":  # what is frozen runs once; then the head learns alone
+            learner = freezing.head_of(model)[1]
+            with Stopwatch() as watch:
+                train = features(model, learner, self._evaluation_loader(train), self.source.classes)
+            seconds = watch.seconds
+            validation = features(model, learner, self._evaluation_loader(validation), self.source.classes)
+        trainer = _trainer(learner, way.lr, self.progress, on_epoch and on_epoch(model))
+        loaders = self._training_loader(train), self._evaluation_loader(validation)
+        history = trainer.fit(*loaders, self.epochs, name=f"{way.name},")
+        return Outcome(way, cast(Evaluation, trainer.evaluation), history, seconds + history.seconds)
+
+    def _training_loader(self, dataset: Any) -> DataLoader:
+        size = self.batch_size
+        # A last batch of one image may leave batch norm one value a channel; it is left out, another one each epoch.
+        lonely = len(dataset) > size > 1 and len(dataset) % size == 1
+        return DataLoader(
+            dataset, size, shuffle=True, seed=self.seed, drop_last=lonely, num_workers=sources.readers(dataset)
+        )
+
+    def _evaluation_loader(self, dataset: Any) -> DataLoader:
+        return DataLoader(dataset, EVALUATION_BATCH, seed=self.seed, num_workers=sources.readers(dataset))
+
+
+def _trainer(model: nn.Module, lr: float, progress: bool | None, on_epoch: Any = None) -> Trainer:
+    optimizer = optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
+    return Trainer(model, optimizer, nn.CrossEntropyLoss(), schedule=cosine(), progress=progress, on_epoch=on_epoch)

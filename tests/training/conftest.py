@@ -1,0 +1,99 @@
+"""A network of a few hundred parameters, weights for it, and images that it can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minicnn
+from minicnn import models, nn, weights
+from minicnn.data import ArrayDataset
+from minicnn.weights import WeightsInfo
+
+
+class Tiny(nn.Module):
+    """Convolution, batch norm, pooling, dropout, a hidden linear layer, and the head."""
+
+    def __init__(self, num_classes: int = 3, width: int = 4) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, stride=2, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU()
+        self.pool = nn.AdaptiveAvgPool2d(2)
+        self.drop = nn.Dropout(0.1)
+        self.hidden = nn.Linear(4 * width, 8)
+        self.top = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        x = self.pool(self.relu(self.bn(self.conv(x))))
+        return self.top(self.relu(self.hidden(self.drop(x.flatten(1)))))
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Tiny]:
+    """`tiny(classes=3, seed=0)` builds the network."""
+
+    def build(classes: int = 3, seed: int = 0) -> Tiny:
+        minicnn.manual_seed(seed)
+        return Tiny(classes)
+
+    return build
+
+
+@pytest.fixture
+def tiny_weights(tmp_path: Path, tiny, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weights file for the network, which is an architecture of `minicnn.models` during the test."""
+    monkeypatch.setitem(models.MODELS, "tiny", Tiny)
+    info = WeightsInfo(
+        architecture="tiny",
+        arguments={"num_classes": 3, "width": 4},
+        classes=["circle", "square", "star"],
+        input_size=8,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        trained_on="shapes",
+        accuracy=0.5,
+        licence="MIT",
+    )
+    path = tmp_path / "tiny-shapes.h5"
+    weights.save(path, tiny(3, seed=7).state_dict(), info)
+    return path
+
+
+@pytest.fixture
+def stripes() -> Callable[..., ArrayDataset]:
+    """`stripes(count, classes=3, seed=0)`: noise with one bright channel, which is the class; easy to learn."""
+
+    def build(count: int, classes: int = 3, seed: int = 0) -> ArrayDataset:
+        rng = np.random.default_rng(seed)
+        labels = np.arange(count) % classes
+        images = rng.normal(0, 0.5, (count, 3, 8, 8)).astype(np.float32)
+        images[np.arange(count), labels % 3] += 1
+        return ArrayDataset(images, labels, ["red", "green", "blue"][:classes])
+
+    return build
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Callable[..., Path]:
+    """`photos({"train/ants": 5, ...})`: a folder of PNG pictures; a class has its colour."""
+    from PIL import Image
+
+    def build(counts: dict[str, int], name: str = "photos") -> Path:
+        root = tmp_path / name
+        root.mkdir()
+        rng = np.random.default_rng(0)
+        colours = {key: i for i, key in enumerate(sorted({Path(key).name for key in counts}))}
+        for key, count in counts.items():
+            folder = root / key
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 100, (12, 10, 3), dtype=np.uint8)
+                pixels[:, :, colours[folder.name] % 3] += 150
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+        return root
+
+    return build
