@@ -297,7 +297,7 @@ def apply(name: str, *inputs: Any, **options: Any) -> Tensor:
     """
     op = operation(name)
     first = next((v for v in inputs if isinstance(v, Tensor)), None)
-    absent = [None] * (len(op.inputs) - len(inputs))  # a bias that is left out
+    absent = [None] * (len(op.inputs) - len(inputs)) if inputs else []  # a bias that is left out
     tensors = [_as_tensor(v, first) for v in [*inputs, *absent]]
     recording = _recording.get()
     needs = tuple(recording and t is not None and t.requires_grad for t in tensors)

@@ -184,9 +184,10 @@ def every_algorithm(request):
         yield
 
 
-# float32: rounding errors grow through 18 layers; the stored gradients and states are themselves float32
-NETWORK = {np.float32: {"rtol": 1e-4, "atol": 1e-6}, np.float64: {"rtol": 1e-10, "atol": 1e-12}}
-STORED = {np.float32: {"rtol": 1e-3, "atol": 1e-6}, np.float64: {"rtol": 1e-7, "atol": 1e-7}}
+# float32: rounding errors grow through 18 layers, but turn no corner (see `make_golden.py`, which draws such values);
+# the stored gradients and trained states have 16 significant bits
+NETWORK = {np.float32: {"rtol": 5e-5, "atol": 1e-6}, np.float64: {"rtol": 1e-10, "atol": 1e-12}}
+STORED = {np.float32: {"rtol": 1e-4, "atol": 1e-6}, np.float64: {"rtol": 2**-16 * 1.01, "atol": 0.0}}
 
 
 def test_resnet(every_algorithm, dtype):
@@ -227,6 +228,6 @@ def test_golden_values_can_fail():
     """The network's own gradients, a little wrong, are refused."""
     stored = read("resnet18")
     with pytest.raises(AssertionError, match="largest difference"):
-        held(cast(stored["gradients"], np.float64) * (1 + 1e-6), stored["gradients"], np.float64, **STORED[np.float64])
+        held(cast(stored["gradients"], np.float64) * (1 + 3e-5), stored["gradients"], np.float64, **STORED[np.float64])
     with pytest.raises(AssertionError, match="dtype"):
         held(stored["logits"].astype(np.float32), stored["logits"], np.float64)

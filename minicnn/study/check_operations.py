@@ -106,7 +106,7 @@ def _avg_pool2d(rng: Any) -> list[Case]:
     x = rng.standard_normal((2, 2, 7, 5))
     return [
         Case(lambda x: F.avg_pool2d(x, 3, stride=2, padding=1, ceil_mode=True), [x]),
-        Case(lambda x: F.avg_pool2d(x, (2, 3), padding=(1, 1), count_include_pad=False), [x]),
+        Case(lambda x: F.avg_pool2d(x, (3, 2), stride=2, padding=(1, 0), count_include_pad=False), [x]),
     ]
 
 

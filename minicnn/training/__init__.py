@@ -22,6 +22,7 @@
 | `finetune.py` | `finetune`: the main job, from settings to the final table |
 | `pretrained.py`, `sources.py` | where its network and its images come from |
 | `ways.py`, `freezing.py`, `features.py` | the ways it compares; which part learns; frozen features, computed once |
+| `predict.py` | from image files to class names and probabilities |
 | `report.py`, `pictures.py`, `toml.py` | the run's folder, and what is in it |
 
 scikit-learn, matplotlib, tqdm and Numba are imported when something needs them, not before.

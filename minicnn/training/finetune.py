@@ -175,7 +175,10 @@ def finetune(settings: Settings, announce: Announce | None = print) -> FinetuneR
             journey.warm_up()
             if clock.kernels:
                 say(f"compiled {len(clock.kernels)} kernels in {clock.seconds:.1f} s")
-            outcomes = [journey.go(way, _on_epoch(folder, pretrained, source, way is ways[-1])) for way in ways]
+            outcomes = []
+            for way in ways:
+                outcomes.append(journey.go(way, _on_epoch(folder, pretrained, source, way is ways[-1])))
+                say(str(outcomes[-1]))
         _report(folder, source, outcomes, clock.seconds)
     except BaseException:
         if not (folder.path / "model.h5").exists():

@@ -24,7 +24,9 @@ from minicnn.training.stopwatch import Stopwatch
 from minicnn.training.trainer import Evaluation, Trainer
 
 SCRATCH, FROZEN, TUNED = "from scratch", "frozen features", "fine-tuned"
-LEARNING_RATES = {SCRATCH: 1e-3, FROZEN: 1e-2, TUNED: 1e-3}
+# Each way has the rate that suits it, so that none looks worse than it is. Tried on the digits: from scratch 0.001,
+# 0.003, 0.01; frozen features 0.01, 0.03, 0.1, 0.3; fine-tuned 0.0005, 0.001, 0.002, 0.003.
+LEARNING_RATES = {SCRATCH: 3e-3, FROZEN: 3e-2, TUNED: 1e-3}
 EVALUATION_BATCH = 128
 
 
@@ -67,6 +69,11 @@ class Outcome:
     evaluation: Evaluation
     history: History
     seconds: float
+
+    def __str__(self) -> str:
+        metrics = self.evaluation.metrics
+        numbers = f"accuracy {metrics.accuracy:.1%}, macro F1 {metrics.macro_f1:.3f}"
+        return f"{self.way.name}: {numbers} after {len(self.history)} epochs, {self.seconds:.1f} s"
 
 
 def choose(freeze: str, lr: float | None, compare: bool) -> list[Way]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from minicnn.errors import ArgumentError, WeightsError
 from minicnn.files import write_atomically
 from minicnn.weights.info import WeightsInfo
-from minicnn.weights.safety import FORMAT, VERSION, inspect, is_name
+from minicnn.weights.safety import FORMAT, MOST_AXES, MOST_OBJECTS, VERSION, inspect, is_name
 
 MAX_BYTES = 4 * 2**30
 CHUNK_BYTES = 2**20
@@ -47,13 +47,22 @@ def save(
         raise ArgumentError("unknown storage", called=called, seen=f"{storage!r}", rule=", ".join(STORAGES))
     if not state:
         raise ArgumentError("an empty state", called=called, hint="pass model.state_dict()")
-    write_atomically(path, _image({name: _stored(name, a, storage, called) for name, a in state.items()}, info, called))
+    arrays = {name: _stored(name, array, storage, called) for name, array in state.items()}
+    _check_tree(arrays, called)
+    write_atomically(path, _image(arrays, _texts(info, called)))
 
 
 def _stored(name: str, value: Any, storage: str, called: str) -> np.ndarray:
     array = np.asarray(value)
     if not is_name(name):
         raise ArgumentError("a name that is not a dotted path", called=called, seen=repr(name)[:60])
+    if not array.size or array.ndim > MOST_AXES:
+        raise ArgumentError(
+            f"{name} has a shape that cannot be stored",
+            called=called,
+            seen=str(array.shape),
+            rule=f"1 or more values, at most {MOST_AXES} axes",
+        )
     if array.dtype.kind == "i":
         return array.astype("<i8")
     if array.dtype.kind != "f":
@@ -71,15 +80,44 @@ def _stored(name: str, value: Any, storage: str, called: str) -> np.ndarray:
     return stored
 
 
-def _image(arrays: dict[str, np.ndarray], info: WeightsInfo, called: str) -> bytes:
+def _check_tree(arrays: dict[str, np.ndarray], called: str) -> None:
+    """Raise unless the names make a tree of modules that `read` takes."""
+    modules = {name[:i] for name in arrays for i, letter in enumerate(name) if letter == "."}
+    for name in arrays:
+        if name in modules:
+            raise ArgumentError(f"{name} is a parameter and a module as well", called=called, rule="one of the two")
+    objects, size = 1 + len(modules) + len(arrays), sum(array.nbytes for array in arrays.values())
+    if objects > MOST_OBJECTS or size > MAX_BYTES:
+        raise ArgumentError(
+            "too large for one file",
+            called=called,
+            seen=f"{objects:,} modules and parameters, {size:,} bytes",
+            rule=f"at most {MOST_OBJECTS:,}, and {MAX_BYTES:,} bytes",
+        )
+
+
+def _texts(info: WeightsInfo, called: str) -> dict[str, str]:
+    """The attributes as text. What `read` would refuse is not written: a good file may stand at this place."""
+    try:
+        texts = info.to_attributes()
+        sizes = {name: len(text.encode()) for name, text in texts.items()}
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError("the info cannot be written as text", called=called, seen=str(error)[:120]) from None
+    for name, size in sizes.items():
+        if size > LONGEST:
+            raise ArgumentError(f"{name} is too long to store", called=called, rule=f"at most {LONGEST} bytes")
+        if "\0" in texts[name]:
+            raise ArgumentError(f"{name} holds a zero character", called=called, rule="HDF5 ends a text there")
+    WeightsInfo.from_attributes(texts, called)
+    return texts
+
+
+def _image(arrays: dict[str, np.ndarray], texts: dict[str, str]) -> bytes:
     """The bytes of the file, made in memory."""
     import h5py
 
-    attributes = {"format": FORMAT, "version": str(VERSION), **info.to_attributes()}
-    attributes["sha256"] = _digest(arrays, attributes)
-    for name, text in attributes.items():
-        if len(text.encode()) > LONGEST:
-            raise ArgumentError(f"{name} is too long to store", called=called, rule=f"at most {LONGEST} bytes")
+    attributes = {"format": FORMAT, "version": str(VERSION), **texts}
+    attributes["sha256"] = _digest(sorted(arrays.items()), attributes)
     with h5py.File("image", "w", driver="core", backing_store=False, libver=("v110", "v110")) as file:
         for name, text in attributes.items():
             file.attrs.create(name, np.bytes_(text.encode()))
@@ -101,12 +139,13 @@ def _chunk(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     return (max(1, min(shape[0], CHUNK_BYTES // max(1, row))), *shape[1:])
 
 
-def _digest(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, str]) -> str:
+def _digest(arrays: Iterable[tuple[str, np.ndarray]], attributes: Mapping[str, str]) -> str:
+    """SHA-256 of attributes and arrays; these come in the order of their names."""
     digest = hashlib.sha256(json.dumps(sorted(attributes.items())).encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+    for name, value in arrays:
+        array = np.ascontiguousarray(value)
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.tobytes())
+        digest.update(array.data)
     return digest.hexdigest()
 
 
@@ -122,12 +161,16 @@ def shapes(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
         return {name: tensor.shape for name, tensor in content.tensors.items()}
 
 
-def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> tuple[dict[str, np.ndarray], WeightsInfo]:
+def read(
+    path: str | os.PathLike[str], *, only: Collection[str] | None = None, max_bytes: int = MAX_BYTES
+) -> tuple[dict[str, np.ndarray], WeightsInfo]:
     """Read a whole file and check it against its checksums.
 
     Parameters
     ----------
     path : path
+    only : names, optional
+        What to keep. The rest is read for the checksum, one array at a time, and forgotten.
     max_bytes : int
         A file that declares more is refused before anything is allocated.
 
@@ -143,9 +186,18 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> tuple[d
     """
     with inspect(path, max_bytes) as content:
         info = WeightsInfo.from_attributes(content.attributes, content.called)
-        arrays = {name: tensor.read() for name, tensor in content.tensors.items()}
+        wanted = content.tensors.keys() if only is None else content.tensors.keys() & set(only)
+        arrays: dict[str, np.ndarray] = {}
+
+        def values() -> Iterator[tuple[str, np.ndarray]]:
+            for name, tensor in sorted(content.tensors.items()):
+                array = tensor.read()
+                if name in wanted:
+                    arrays[name] = array
+                yield name, array
+
         expected = content.attributes.pop("sha256", "")
-        if _digest(arrays, content.attributes) != expected:
+        if _digest(values(), content.attributes) != expected:
             raise WeightsError(
                 "the contents do not match their SHA-256 checksum", called=content.called, hint="fetch the file again"
             )
@@ -154,4 +206,4 @@ def read(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> tuple[d
             raise WeightsError(f"{name} holds NaN or infinity", called=os.fspath(path))
         if array.dtype == np.float16:
             arrays[name] = array.astype(np.float32)
-    return arrays, info
+    return {name: arrays[name] for name in content.tensors if name in wanted}, info

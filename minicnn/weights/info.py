@@ -75,7 +75,7 @@ class WeightsInfo:
 
 def _check(values: dict[str, Any], called: str) -> None:
     def number(value: Any) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30  # never NaN
 
     def size(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65_536

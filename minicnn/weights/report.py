@@ -131,11 +131,13 @@ def load(
     own = model.state_dict()
     found = hdf5.shapes(path)
     report = match({name: array.shape for name, array in own.items()}, found, head=head, source=os.fspath(path))
-    for beginning in {start for name, *_ in report.replaced for start in head if name.startswith(start)}:
+    for beginning in [start for start in head if any(name.startswith(start) for name, *_ in report.replaced)]:
         also = [name for name in report.loaded if name.startswith(beginning)]
         report.loaded = [name for name in report.loaded if name not in also]
         report.replaced += [(name, found[name], own[name].shape) for name in also]
     report.raise_unless_complete(strict=strict)
-    state, _ = hdf5.read(path)
-    model.load_state_dict({name: state[name] for name in report.loaded}, strict=False)
+    state, _ = hdf5.read(path, only=report.loaded)
+    if set(state) != set(report.loaded):
+        raise WeightsError("the file changed while it was read", called=os.fspath(path), hint="load it again")
+    model.load_state_dict(state, strict=False)
     return report

@@ -2,8 +2,8 @@
 
 HDF5 can point to other files, load plug-ins, hold objects and declare arrays larger than any memory. None of that
 occurs in a file of ours, so all of it is refused here, by name, before a value is read: only groups and datasets
-reached by hard links, each once; only numbers; only Fletcher-32; no dataset that declares more bytes than the file
-holds.
+reached by hard links, each once; only numbers; only Fletcher-32; every chunk of its whole size; no more bytes declared
+than the file holds. Limits on numbers of things keep the time short, also for a file made to take long.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from minicnn.errors import MissingPackageError, WeightsError
+from minicnn.weights.headers import check_header, check_superblock
 
 FORMAT, VERSION = "minicnn-weights", 1
 MAGIC = b"\x89HDF\r\n\x1a\n"
-MOST_OBJECTS, MOST_ATTRIBUTES, DEEPEST, MOST_AXES, LONGEST = 20_000, 100, 12, 8, 64 * 1024
+MOST_OBJECTS, MOST_CHUNKS, MOST_ATTRIBUTES, DEEPEST, MOST_AXES, LONGEST = 4_000, 16_000, 100, 12, 8, 64 * 1024
+CHECKSUM_BYTES = 4  # what Fletcher-32 adds to a chunk
 OTHER_FORMATS = (
     (b"version https://git-lfs", "a git-lfs pointer, not the weights themselves", "run `git lfs pull`"),
     (b"<!doctype", "a web page", "the download went wrong"),
@@ -45,10 +47,16 @@ class StoredTensor:
     shape: tuple[int, ...]
     dtype: np.dtype
     dataset: Any
+    where: str
 
     def read(self) -> np.ndarray:
         """The values; HDF5 checks each chunk's checksum."""
-        return self.dataset[...].reshape(self.shape)
+        try:
+            return self.dataset[...].reshape(self.shape)
+        except OSError:
+            raise WeightsError(
+                "values that do not match their Fletcher-32 checksum", called=self.where, hint="fetch the file again"
+            ) from None
 
 
 @dataclass
@@ -70,9 +78,9 @@ def inspect(path: str | os.PathLike[str], max_bytes: int) -> Iterator[Content]:
     called = os.fspath(path)
     _check_start(called)
     try:
-        with h5py.File(called, "r", locking=False) as file:
+        with open(called, "rb") as raw, h5py.File(called, "r", locking=False) as file:
             content = Content(called, _attributes(file, called))
-            _walk(file, content, max_bytes, os.path.getsize(called))
+            _walk(file, raw, content, max_bytes)
             yield content
     except WeightsError:
         raise
@@ -101,6 +109,7 @@ def _check_start(called: str) -> None:
     except OSError as error:
         raise WeightsError("the file cannot be read", called=called, seen=error.strerror or "") from None
     if start.startswith(MAGIC):
+        check_superblock(start, called)
         return
     if not start:
         raise WeightsError("the file is empty", called=called)
@@ -115,7 +124,14 @@ def _attributes(file: Any, called: str) -> dict[str, str]:
     from h5py import h5a, h5t
 
     texts: dict[str, str] = {}
-    for i in range(min(h5a.get_num_attrs(file.id), MOST_ATTRIBUTES)):
+    if not h5a.exists(file.id, b"format"):
+        raise WeightsError(
+            "an HDF5 file, but not minicnn weights", called=called, rule=f"an attribute format={FORMAT!r}"
+        )
+    count = h5a.get_num_attrs(file.id)
+    if count > MOST_ATTRIBUTES:
+        raise WeightsError("too many attributes", called=called, seen=f"{count:,}", rule=f"at most {MOST_ATTRIBUTES}")
+    for i in range(count):
         attribute = h5a.open(file.id, index=i)
         kind = attribute.get_type()
         name = attribute.name.decode("ascii", "replace")
@@ -147,45 +163,54 @@ def _attributes(file: Any, called: str) -> dict[str, str]:
     return texts
 
 
-def _walk(file: Any, content: Content, max_bytes: int, file_size: int) -> None:
+def _walk(file: Any, raw: BinaryIO, content: Content, max_bytes: int) -> None:
     """Visit every object once, with a stack; fill in `content.tensors`."""
     from h5py import h5d, h5g, h5l, h5o
 
     seen: set[int] = set()
-    total = 0
+    total = chunks = 0
+    file_size = os.fstat(raw.fileno()).st_size
     stack: list[tuple[Any, list[str]]] = [(h5g.open(file.id, b"/"), [])]
     seen.add(h5o.get_info(stack[0][0]).addr)
     while stack:
         group, path = stack.pop()
-        names = [group.get_objname_by_idx(i) for i in range(min(group.get_num_objs(), MOST_OBJECTS + 1))]
-        for raw in names:
-            part = raw.decode("ascii", "replace")
+        count = group.get_num_objs()  # before listing, which takes time for each
+        if len(seen) + count > MOST_OBJECTS:
+            raise WeightsError("too many objects", called=content.called, rule=f"at most {MOST_OBJECTS:,}")
+        names: list[bytes] = []
+        group.links.iterate(names.append)
+        for key in names:
+            part = key.decode("ascii", "replace")
             name = ".".join([*path, part])
             where = f"{content.called} at {name[:120]!r}"
             if not _PART.fullmatch(part):
                 raise WeightsError("a name that is not one of ours", called=where, rule="letters, digits, underscores")
             if len(path) >= DEEPEST:
                 raise WeightsError("groups are nested too deep", called=where, rule=f"at most {DEEPEST}")
-            kind = group.links.get_info(raw).type
-            if kind != h5l.TYPE_HARD:
-                what = {h5l.TYPE_SOFT: "a soft link", h5l.TYPE_EXTERNAL: "an external link"}.get(kind, "a user link")
+            link = group.links.get_info(key)
+            if link.type != h5l.TYPE_HARD:
+                what = {h5l.TYPE_SOFT: "a soft link", h5l.TYPE_EXTERNAL: "an external link"}.get(
+                    link.type, "a user link"
+                )
                 raise WeightsError(f"{what}, which is never followed", called=where, rule="hard links only")
-            child = h5o.open(group, raw)
-            address = h5o.get_info(child).addr
-            if address in seen:
+            if link.u in seen:  # the address of the object
                 raise WeightsError("an object that is linked twice (a cycle?)", called=where, rule="each object once")
-            seen.add(address)
-            if len(seen) > MOST_OBJECTS:
-                raise WeightsError("too many objects", called=content.called, rule=f"at most {MOST_OBJECTS}")
+            seen.add(link.u)
+            check_header(raw, link.u, where)
+            child = h5o.open(group, key)
             if isinstance(child, h5g.GroupID):
                 stack.append((child, [*path, part]))
             elif isinstance(child, h5d.DatasetID):
                 tensor = _tensor(child, where, file_size)
                 total += tensor.dtype.itemsize * int(np.prod(tensor.shape, dtype=object))
-                if total > max_bytes:
+                if total > min(max_bytes, file_size):  # nothing is compressed: a file holds what it declares
                     raise WeightsError(
-                        "more values than expected", called=where, seen=f"{total:,} bytes", rule=f"{max_bytes:,} bytes"
+                        "more values than expected",
+                        called=where,
+                        seen=f"{total:,} bytes",
+                        rule=f"{min(max_bytes, file_size):,} bytes",
                     )
+                chunks += _check_chunks(child, tensor, chunks, where)
                 content.tensors[name] = tensor
             else:
                 raise WeightsError("neither a group nor a dataset", called=where)
@@ -198,6 +223,11 @@ def _tensor(dataset: Any, where: str, file_size: int) -> StoredTensor:
     import h5py
     from h5py import h5d, h5s, h5t, h5z
 
+    plan = dataset.get_create_plist()  # first: asking a virtual dataset for its shape may open its sources
+    if plan.get_layout() == h5d.VIRTUAL:
+        raise WeightsError("a virtual dataset, which reads other files", called=where, rule="plain datasets")
+    if plan.get_external_count():
+        raise WeightsError("values in another file", called=where, rule="plain datasets")
     kind = dataset.get_type()
     if kind.get_class() not in (h5t.FLOAT, h5t.INTEGER):
         raise WeightsError("not an array of numbers", called=where, rule="float16, float32, float64 or int64")
@@ -212,11 +242,6 @@ def _tensor(dataset: Any, where: str, file_size: int) -> StoredTensor:
     shape = tuple(int(n) for n in space.get_simple_extent_dims())
     if not 1 <= len(shape) <= MOST_AXES:
         raise WeightsError("an unexpected number of axes", called=where, seen=str(shape), rule=f"1 to {MOST_AXES}")
-    plan = dataset.get_create_plist()
-    if plan.get_layout() == h5d.VIRTUAL:
-        raise WeightsError("a virtual dataset, which reads other files", called=where, rule="plain datasets")
-    if plan.get_external_count():
-        raise WeightsError("values in another file", called=where, rule="plain datasets")
     filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
     if filters != [h5z.FILTER_FLETCHER32] or plan.get_layout() != h5d.CHUNKED:
         raise WeightsError(
@@ -231,7 +256,46 @@ def _tensor(dataset: Any, where: str, file_size: int) -> StoredTensor:
             called=where,
             seen=f"{shape}: {size:,} bytes, chunks of {chunk:,}; {stored:,} stored, file of {file_size:,}",
         )
-    node = h5py.Dataset(dataset)
-    if int(node.attrs["rank"]) == 0:
-        return StoredTensor((), dtype, node)
-    return StoredTensor(shape, dtype, node)
+    rank = _rank(dataset, where)
+    if rank != len(shape) and not (rank == 0 and shape == (1,)):
+        raise WeightsError("the attribute 'rank' does not fit the shape", called=where, seen=f"{rank}, {shape}")
+    return StoredTensor(shape if rank else (), dtype, h5py.Dataset(dataset), where)
+
+
+def _rank(dataset: Any, where: str) -> int:
+    """The number of axes; 0 for a single number, which HDF5 cannot cut into chunks and which is stored as (1,)."""
+    from h5py import h5a, h5t
+
+    attribute = h5a.open(dataset, b"rank") if h5a.exists(dataset, b"rank") else None
+    if attribute is None or attribute.get_type().get_class() != h5t.INTEGER or attribute.shape != ():
+        raise WeightsError("the attribute 'rank' is missing, or not a number", called=where)
+    value = np.empty((), np.int64)
+    attribute.read(value)
+    return int(value)
+
+
+def _check_chunks(dataset: Any, tensor: StoredTensor, before: int, where: str) -> int:
+    """Raise unless every chunk has its whole size and its checksum; returns how many there are.
+
+    HDF5 believes a chunk that says it is shorter than its shape, and then reads memory behind it.
+    """
+    chunk = dataset.get_create_plist().get_chunk()
+    count = int(np.prod([-(-n // step) for n, step in zip(dataset.shape, chunk, strict=True)], dtype=object))
+    if before + count > MOST_CHUNKS:
+        raise WeightsError("too many chunks", called=where, seen=f"{before + count:,}", rule=f"at most {MOST_CHUNKS:,}")
+    size = tensor.dtype.itemsize * int(np.prod(chunk, dtype=object)) + CHECKSUM_BYTES
+    places: set[tuple[int, ...]] = set()
+
+    def unsound(stored: Any) -> Any:
+        places.add(stored.chunk_offset)
+        return stored if stored.size != size or stored.filter_mask or len(places) > count else None  # None: the next
+
+    wrong = dataset.chunk_iter(unsound)
+    if wrong is not None or len(places) != count:
+        raise WeightsError(
+            "a chunk is missing, has the wrong size, or no checksum",
+            called=where,
+            seen=f"{len(places)} chunks" if wrong is None else f"{wrong.size:,} bytes at {wrong.chunk_offset}",
+            rule=f"{count} chunks of {size:,} bytes",
+        )
+    return count

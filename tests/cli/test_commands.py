@@ -136,7 +136,7 @@ def test_a_file_that_is_not_weights(run, photos, tmp_path):
         file["x"] = np.zeros(3)
     code, _, err = run("predict", path, photos / "red" / "0.png")
     assert code == 2
-    assert "not minicnn weights" in one_line(err)
+    assert "an HDF5 file in a form that" in one_line(err)
 
 
 # ---- the other commands ---------------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ in_pass(
     "grad_input",
     with_option(count_include_pad=False),
 )
-in_pass("avg_pool2d: strides swapped in grad_input", "avg_pool2d", "grad_input", swapped("padding"))
+in_pass("avg_pool2d: padding axes swapped in grad_input", "avg_pool2d", "grad_input", swapped("padding"))
 in_pass("adaptive_avg_pool2d: gradient not divided", "adaptive_avg_pool2d", "grad_input", times(2.0))
 
 # ---- batch norm -----------------------------------------------------------------------------------------------------

@@ -244,18 +244,14 @@ def test_a_network_trains_with_an_own_forward_and_the_missing_passes_run_as_with
         assert_close(value, state[name], rtol=1e-3)
 
 
-@pytest.mark.parametrize("pass_name", ["forward", "grad_weight"])
-def test_a_wrong_own_pass_spoils_the_training(pass_name):
-    """So it is really the own pass that the network is trained with."""
-    wrong = {
-        "forward": lambda x, w, b, **options: 0 * formula.forward(x, w, b, **options),
-        "grad_weight": lambda dy, x, **options: -formula.grad_weight(dy, x, **options),
-    }
-    minicnn.register_algorithm("conv2d", "wrong", **{pass_name: wrong[pass_name]})
-    right, _ = train()
-    with minicnn.algorithm(conv2d="wrong"):
-        losses, _ = train()
-    assert losses[-1] > 1.5 * right[-1]
+def test_it_is_really_the_own_pass_that_trains():
+    """An own gradient of zero: the kernels stay as they were drawn, and all else learns."""
+    minicnn.register_algorithm("conv2d", "lazy", grad_weight=lambda dy, x, w_shape, **_: np.zeros(w_shape, x.dtype))
+    _, drawn = train(0)
+    with minicnn.algorithm(conv2d="lazy"):
+        _, state = train()
+    unchanged = {name for name in state if np.array_equal(state[name], drawn[name])}
+    assert unchanged == {"0.weight", "2.weight"}
 
 
 @pytest.mark.parametrize("case", work.CASES)
@@ -280,12 +276,9 @@ def test_results_of_another_form_are_refused():
     for result, seen in [
         (y[:, :, :2], "(2, 4, 2, 3) float64"),
         (y.transpose(0, 2, 3, 1), "(2, 3, 3, 4) float64"),
-        (y.ravel(), "(72,) float64"),
         (y.astype(np.float32), "(2, 4, 3, 3) float32"),
-        (y.astype(np.int64), "(2, 4, 3, 3) int64"),
         (np.float64(0), "() float64"),
         (y.tolist(), "list"),
-        (0.0, "float"),
         (None, "NoneType"),
         (Tensor(y), "Tensor"),
         ((y, y), "(2, 4, 3, 3) float64, (2, 4, 3, 3) float64"),

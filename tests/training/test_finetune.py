@@ -43,6 +43,8 @@ def test_digits_three_ways(tmp_path, tiny_weights):
     assert all(row.seconds > 0 for row in result.rows)
     assert "30 images to train on, 1,767 to test, 10 classes" in lines[0]
     assert lines[1] == "tiny-shapes: tiny; new head top, 8 -> 10"
+    assert lines[-1].startswith(f"fine-tuned: accuracy {result.rows[2].accuracy:.1%}, macro F1 ")
+    assert [line.split(":")[0] for line in lines[-3:]] == [row.way for row in result.rows]
     table = str(result).splitlines()
     assert table[0].split() == ["accuracy", "macro", "F1", "seconds"]
     assert table[4].startswith("fine-tuned ")
@@ -59,7 +61,7 @@ def test_digits_three_ways(tmp_path, tiny_weights):
     settings = tomllib.loads((result.folder / "run.toml").read_text())
     assert settings["settings"]["seed"] == 0
     assert settings["settings"]["compare"] is True
-    assert settings["ways"]["frozen features"] == {"pretrained": True, "freeze": "backbone", "lr": 0.01}
+    assert settings["ways"]["frozen features"] == {"pretrained": True, "freeze": "backbone", "lr": 0.03}
     assert settings["network"]["architecture"] == "tiny"
     assert settings["data"]["train_images"] == 30
 
@@ -160,7 +162,7 @@ def test_compiling_is_announced_and_counted_apart(tmp_path, tiny_weights, monkey
         "compiling kernels for this machine; later runs find them compiled ...",
         "compiled 3 kernels in 5.0 s",
     ]
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert result.compile_seconds >= 5
     assert "5.0 s of it compiling" in str(result)
 
