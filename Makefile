@@ -9,10 +9,10 @@ demo: $(VENV)/.installed
 	$(BIN)/minicnn finetune --out runs/demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 parity: $(VENV)/.installed-parity
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/parity
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/parity
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -21,6 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# OpenMP threads that wait for the others sleep instead of spinning: on a machine that has other work, small parallel
+# kernels were ten times slower with spinning threads. OpenMP reads it when Numba starts it; a user's setting stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import numba
 from numba.core import event
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -12,17 +11,23 @@ def algorithms(
     operation: Annotated[str | None, typer.Argument(help="Only this operation.", show_default="all")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the algorithms of each operation, the preferred one first.
+    """List the algorithms of each operation.
 
-    Example:  minicnn algorithms conv2d
+    The preferred one stands first.
+
+    \b
+    Examples:
+      minicnn algorithms
+      minicnn algorithms conv2d
     """
     import minicnn.ops  # noqa: F401 (registers all operations)
+    from minicnn.cli.printing import print_json
     from minicnn.ops.registry import OPERATIONS
     from minicnn.ops.registry import operation as find
 
     chosen = sorted(OPERATIONS) if operation is None else [find(operation).name]
     if as_json:
-        print(json.dumps({name: OPERATIONS[name].names() for name in chosen}))
+        print_json({name: OPERATIONS[name].names() for name in chosen})
         return
     for name in chosen:
         print(f"{name:20} {', '.join(OPERATIONS[name].names())}")

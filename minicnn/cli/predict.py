@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +16,19 @@ def predict(
 ) -> None:
     """Print the most probable classes of images.
 
-    Example:  minicnn predict runs/photos/model.h5 bee.jpg
+    \b
+    Examples:
+      minicnn predict runs/photos/model.h5 bee.jpg
+      minicnn predict runs/photos/model.h5 *.jpg --top 1 --json
     """
+    from minicnn.cli.compiling import compiling_shown
+    from minicnn.cli.printing import print_json
     from minicnn.training.predict import predict_images
 
-    answers = predict_images(model, images, top)
+    with compiling_shown():
+        answers = predict_images(model, images, top)
     if as_json:
-        print(json.dumps({str(path): answer for path, answer in zip(images, answers, strict=True)}))
+        print_json({str(path): answer for path, answer in zip(images, answers, strict=True)})
         return
     for path, answer in zip(images, answers, strict=True):
         print(path)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
+
+SHAPE = re.compile(r" *[1-9][0-9]{0,8} *(, *[1-9][0-9]{0,8} *){3}")
+MOST_VALUES = 2**28  # of an input: 1 GiB in float32
 
 
 def summary(
@@ -17,16 +21,22 @@ def summary(
         str | None,
         typer.Option("--input", help="Shape of the input: N,C,H,W.", show_default="1,3,224,224 or the file's"),
     ] = None,
-    classes: Annotated[int | None, typer.Option(help="Number of classes.", min=1)] = None,
-    width: Annotated[int | None, typer.Option(help="Channels of a ResNet's first stage.", min=1)] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of classes.", min=1, max=1_000_000)] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of a ResNet's first stage.", min=1, max=4096)] = None,
     stem: Annotated[str | None, typer.Option(help="A ResNet's stem: imagenet or small.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print each layer's output shape, parameters and multiply-adds.
 
-    Examples:  minicnn summary resnet18     minicnn summary runs/photos/model.h5 --input 1,3,64,64
+    \b
+    Examples:
+      minicnn summary resnet18
+      minicnn summary resnet18 --width 16 --classes 10 --stem small --input 1,3,32,32
+      minicnn summary runs/photos/model.h5
     """
     from minicnn import nn, weights
+    from minicnn.cli.compiling import compiling_shown
+    from minicnn.cli.printing import print_json
     from minicnn.errors import ArgumentError
     from minicnn.models import MODELS
 
@@ -46,15 +56,23 @@ def summary(
         if info.architecture not in MODELS:
             raise ArgumentError("unknown architecture", called=model, seen=info.architecture, rule=", ".join(MODELS))
         network, size = MODELS[info.architecture](weights=model), info.input_size
-    result = nn.summary(network, _shape(input_shape) if input_shape else (1, 3, size, size))
-    total = {"multiply_adds": result.multiply_adds}
-    print(json.dumps({**asdict(result), **total}) if as_json else result)
+    shape = _shape(input_shape) if input_shape else (1, 3, size, size)
+    with compiling_shown():
+        result = nn.summary(network, shape)
+    if as_json:
+        print_json({**asdict(result), "multiply_adds": result.multiply_adds})
+    else:
+        print(result)
 
 
 def _shape(text: str) -> tuple[int, ...]:
     from minicnn.errors import ArgumentError
 
-    parts = text.split(",")
-    if len(parts) != 4 or not all(part.strip().isdigit() and int(part) >= 1 for part in parts):
+    if not SHAPE.fullmatch(text):
         raise ArgumentError("not a shape", called="summary", seen=f"--input {text}", rule="four whole numbers: N,C,H,W")
-    return tuple(int(part) for part in parts)
+    shape = tuple(int(part) for part in text.split(","))
+    if math.prod(shape) > MOST_VALUES:
+        raise ArgumentError(
+            "a shape too large", called="summary", seen=f"--input {text}", rule=f"at most {MOST_VALUES:,} values"
+        )
+    return shape

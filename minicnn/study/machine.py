@@ -2,77 +2,103 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
 import platform
-import tempfile
+import sys
+from typing import Any
 
-PACKAGES = ("numpy", "numba", "llvmlite", "h5py", "scikit-learn", "pillow", "matplotlib", "torch")
+import numpy as np
+
+PACKAGES = ("numpy", "numba", "llvmlite", "h5py", "scikit-learn", "pillow", "matplotlib")
+OPTIONAL = {"cupy": ("cupy", "cupy-cuda12x", "cupy-cuda13x"), "torch": ("torch",)}  # the names that they come under
 VECTORS = ("avx512f", "avx2", "avx", "sse4.2", "sve", "neon")
 
 
-def describe() -> dict[str, dict[str, str]]:
-    """Sections of names and values, ready to print."""
+def describe() -> dict[str, dict[str, Any]]:
+    """Sections of names and values, ready for JSON; None for what is not there."""
     return {"versions": _versions(), "cpu": _cpu(), "kernels": _kernels(), "gpu": _gpu()}
 
 
-def _versions() -> dict[str, str]:
+def _versions() -> dict[str, str | None]:
     import minicnn
 
-    found = {"minicnn": minicnn.__version__, "python": platform.python_version(), "system": platform.system()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed" + (" (only tests compare with it)" if name == "torch" else "")
+    found: dict[str, str | None] = {"minicnn": minicnn.__version__, "python": platform.python_version()}
+    found["system"] = platform.system()
+    found |= {name: _version(name) for name in PACKAGES}
+    for name, distributions in OPTIONAL.items():
+        found[name] = next(filter(None, map(_version, distributions)), None)
     return found
 
 
-def _cpu() -> dict[str, str]:
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> dict[str, Any]:
     import llvmlite.binding as llvm
 
     features = llvm.get_host_cpu_features()
-    widest = [name for name in VECTORS if features.get(name)]
     return {
         "model": llvm.get_host_cpu_name(),
         "architecture": platform.machine(),
-        "cores": str(os.cpu_count()),
-        "vectors": ", ".join(widest) or "none that are known",
+        "cores": os.cpu_count(),
+        "vectors": [name for name in VECTORS if features.get(name)],
     }
 
 
-def _kernels() -> dict[str, str]:
+def _kernels() -> dict[str, Any]:
     import numba
 
     from minicnn.backends.jit import cache_folder
+    from minicnn.ops import relu
+    from minicnn.ops.registry import algorithm
 
-    @numba.njit(parallel=True)
-    def touch(n: int) -> int:
-        total = 0
-        for i in numba.prange(n):
-            total += i
-        return total
-
-    touch(8)  # Numba chooses its threading layer when a parallel kernel first runs
+    with algorithm(relu="loops"):
+        relu.forward(np.zeros(8, np.float32))  # Numba chooses its threading layer when a parallel kernel first runs
     folder = cache_folder()
-    home = "temporary: the cache folder cannot be written, kernels compile anew in each process"
     return {
-        "threads": str(numba.get_num_threads()),
+        "threads": numba.get_num_threads(),
         "threading layer": numba.threading_layer(),
-        "cache": home if str(folder).startswith(tempfile.gettempdir()) else str(folder),
-        "cached kernels": str(sum(1 for _ in folder.rglob("*.nbi"))),
+        "cache": str(folder),
+        # where it cannot be written, there is a new temporary one for each process, and kernels compile anew
+        "cache is kept": folder.parent.name == "kernels",
+        "cached kernels": sum(1 for _ in folder.rglob("*.nbi")),
     }
 
 
-def _gpu() -> dict[str, str]:
-    if importlib.util.find_spec("cupy") is None:
-        return {"gpu": "not used: CuPy is not installed (minicnn's kernels for GPUs are not part of this version)"}
-    try:
-        import cupy
+def _gpu() -> dict[str, Any]:
+    """Whether a GPU can be used; CuPy is imported only where it is installed and there is a device."""
+    devices, problem = _nvidia_devices()
+    if not problem and importlib.util.find_spec("cupy") is None:
+        problem = "CuPy is not installed"
+    if not problem:
+        try:
+            import cupy
 
-        count = cupy.cuda.runtime.getDeviceCount()
-        names = [cupy.cuda.runtime.getDeviceProperties(i)["name"].decode() for i in range(count)]
-        return {"gpu": ", ".join(names) + " (minicnn's kernels for GPUs are not part of this version)"}
-    except Exception as error:  # a missing driver, library or device: CuPy says which, in its own ways
-        return {"gpu": f"none: {' '.join(str(error).split())[:120]}"}
+            devices = cupy.cuda.runtime.getDeviceCount()
+        except Exception as error:  # a library that is missing, or does not fit the driver: CuPy says it in many ways
+            problem = f"CuPy does not work: {' '.join(str(error).split())[:120]}"
+    return {
+        "devices": devices,
+        "used": False,
+        "why not": problem or "minicnn's kernels for GPUs are not part of this version",
+    }
+
+
+def _nvidia_devices() -> tuple[int, str]:
+    """How many devices the driver sees, and the problem if there are none; asks the driver itself."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0, "no NVIDIA driver is installed"
+    count = ctypes.c_int(0)
+    status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if status or not count.value:
+        return 0, f"the NVIDIA driver sees no device{f' (CUDA error {status})' if status else ''}"
+    return count.value, ""

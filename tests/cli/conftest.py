@@ -32,6 +32,19 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
+def one_line() -> Callable[[str], str]:
+    """Takes stderr, gives the error's line; there must be just one, and no traceback."""
+
+    def pick(err: str) -> str:
+        lines = [line for line in err.splitlines() if line.startswith("minicnn: error: ")]
+        assert len(lines) == 1, err
+        assert "Traceback" not in err
+        return lines[0]
+
+    return pick
+
+
+@pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Eight pictures of each of two classes, reddish and bluish."""
     rng = np.random.default_rng(0)

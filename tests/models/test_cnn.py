@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compare import assert_close
 
 import minicnn
 from minicnn import models, nn, optim
@@ -36,6 +37,17 @@ def test_the_documents_size():
 def test_output(classes, size):
     x = np.random.default_rng(0).standard_normal((2, 3, size, size)).astype(np.float32)
     assert models.cnn(classes, size)(Tensor(x)).shape == (2, classes)
+
+
+def test_output_is_its_formula():
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32))
+    model = models.cnn(4, 8)
+    y = x
+    for conv in (model.conv1, model.conv2):
+        y = nn.functional.max_pool2d(nn.functional.relu(conv(y)), 2)
+    y = nn.functional.relu(nn.functional.linear(y.reshape(2, -1), model.fc1.weight, model.fc1.bias))
+    expected = nn.functional.linear(y, model.fc2.weight, model.fc2.bias)
+    assert_close(model(x).array, expected.array, rtol=0, atol=0)
 
 
 def test_it_learns():

@@ -89,6 +89,7 @@ def test_stem():
     small = models.resnet18(10, width=2, stem="small")
     assert small.conv1.weight.shape == (2, 3, 3, 3)
     assert shapes_of(small, 32) == [32, 16, 16, 8, 4, 2, 1]
+    assert shapes_of(models.resnet18(10, width=2), 33) == [17, 9, 9, 5, 3, 2, 1]
     assert shapes_of(small, 28) == [28, 14, 14, 7, 4, 2, 1]
 
 
@@ -132,7 +133,7 @@ def test_evaluation_does_not_depend_on_the_batch():
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-@pytest.mark.parametrize(("channels", "stride"), [(4, 1), (5, 2)], ids=["identity", "downsample"])
+@pytest.mark.parametrize(("channels", "stride"), [(4, 1), (5, 2), (4, 2)], ids=["identity", "wider", "smaller"])
 def test_gradients_of_a_block(channels, stride, training):
     """Every parameter and the input of a whole block, in float64; entries sampled."""
     minicnn.manual_seed(0)

@@ -80,6 +80,7 @@ def test_requires_grad_alone_does_not_keep_statistics():
 def test_frozen_parts_stay_in_evaluation_mode():
     model = net()
     assert model[0].freeze() is model[0]
+    assert not any(module.training for module in model[0].modules())  # at once
     model.train()
     assert not any(module.training or not module.frozen for module in model[0].modules())
     assert all(module.training and not module.frozen for module in model[1].modules())
@@ -101,7 +102,7 @@ def test_freezing_forgets_gradients():
 
 
 def test_unfreezing():
-    model = net().freeze()
+    model = net().freeze().eval()
     assert model.unfreeze() is model
     assert all(module.training and not module.frozen for module in model.modules())
     assert all(p.requires_grad for p in model.parameters())

@@ -148,6 +148,7 @@ def test_dropout_in_evaluation(rng, dtype):
 def test_small_networks(rng, dtype, training):
     """In float64 with corners (ReLU, MaxPool2d); in float32 one rounding error could turn one of them."""
     corners = dtype == np.float64
+    scale = 50 if corners else 1000  # two batch norms of a few values each may divide by little, and enlarge rounding
 
     def build(nn):
         return nn.Sequential(
@@ -164,7 +165,7 @@ def test_small_networks(rng, dtype, training):
         )
 
     for _ in range(CASES):
-        compare(build, (whole(rng, 3, 6), 3, *whole(rng, 11, 16, 2)), rng, dtype, training=training, scale=50)
+        compare(build, (whole(rng, 3, 6), 3, *whole(rng, 11, 16, 2)), rng, dtype, training=training, scale=scale)
 
 
 # ---- initial values -------------------------------------------------------------------------------------------------

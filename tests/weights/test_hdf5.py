@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -157,6 +158,18 @@ def test_only_some_of_the_names(path, state, info):
     found, said = weights.read(path, only=["fc.bias", "no.such"])
     assert_same(found, {"fc.bias": state["fc.bias"]})
     assert said == info
+
+
+def test_what_is_not_kept_takes_no_memory(path, info):
+    array = np.ones(2**18, np.float32)  # a MiB
+    weights.save(path, {f"w{i:02}": array for i in range(16)}, info)
+    tracemalloc.start()
+    try:
+        weights.read(path, only=["w03"])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * array.nbytes
 
 
 def test_what_is_not_kept_is_still_checked(path, state):

@@ -84,6 +84,13 @@ def test_hdf5_behind_other_bytes(path, refused):
     refused("not an HDF5 file; seen first bytes b'#!/bin/s'")
 
 
+def test_addresses_that_count_from_elsewhere(path, refused):
+    content = bytearray(path.read_bytes())
+    content[12] = 1  # the base address
+    path.write_bytes(content)
+    refused("an HDF5 file in a form that minicnn does not write")
+
+
 def test_hdf5_of_another_program(path, refused):
     with h5py.File(path, "w", libver=("v110", "v110")) as file:
         file.attrs["keras_version"] = "2.1"

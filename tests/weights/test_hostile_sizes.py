@@ -127,9 +127,22 @@ WRONG_CHUNK = "'extra': a chunk is missing, has the wrong size, or no checksum; 
 
 def test_a_chunk_is_missing(add, edit, refused):
     with edit() as file:
-        dataset = add(file, shape=(8,), chunks=(4,))
-        dataset.id.write_direct_chunk((0,), bytes(100))  # long enough for the sum of both
-    refused(WRONG_CHUNK)
+        dataset = add(file, chunks=(1,))
+        for i in range(4):  # with their checksums they are as long as eight without
+            dataset.id.write_direct_chunk((i,), bytes(8))
+    refused(WRONG_CHUNK + "4 chunks; rule: 8 chunks of 8 bytes")
+
+
+@pytest.mark.parametrize("size", [28, 35, 37, 100])
+def test_a_chunk_of_another_size(add, edit, refused, size):
+    with edit() as file:
+        dataset = add(file, shape=(16,), chunks=(8,))
+        dataset.id.write_direct_chunk((0,), bytes(100))
+        dataset.id.write_direct_chunk((8,), bytes(size))
+    refused(WRONG_CHUNK + r"100 bytes at \(0,\); rule: 2 chunks of 36 bytes")
+    with edit() as file:
+        file["extra"].id.write_direct_chunk((0,), bytes(36))
+    refused(rf"{WRONG_CHUNK}{size} bytes at \(8,\)")
 
 
 def test_a_chunk_without_its_checksum(add, edit, refused):
