@@ -17,6 +17,7 @@ from minicnn.ops.registry import algorithm, algorithms, register_algorithm, unre
 
 __version__ = "0.1.0"
 
+_LAZY = {"fuse": "minicnn.models.fusion"}
 _ROOMS = ("data", "models", "nn", "ops", "optim", "training", "weights")
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "tensor",
     "unregister_algorithm",
     "zeros",
+    *_LAZY,
     *_ROOMS,
 ]
 
@@ -46,4 +48,6 @@ def __getattr__(name: str) -> Any:
     """Import a room of the house when it is first named: `minicnn.nn`, `minicnn.data`, ..."""
     if name in _ROOMS:
         return importlib.import_module(f"minicnn.{name}")
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'minicnn' has no attribute {name!r}")

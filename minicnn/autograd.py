@@ -14,7 +14,7 @@ such as `a + b` stand in `minicnn/operators.py`.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -43,6 +43,20 @@ def no_grad() -> Iterator[None]:
 def is_grad_enabled() -> bool:
     """Whether operations are being recorded."""
     return _recording.get()
+
+
+Observer = Callable[[Operation, Sequence["Tensor | None"], dict[str, Any], "Tensor"], Any]
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def observing(observer: Observer) -> Iterator[None]:
+    """Call `observer(operation, inputs, options, output)` after each operation in this block."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
 
 
 class Node:
@@ -307,6 +321,9 @@ def apply(name: str, *inputs: Any, **options: Any) -> Tensor:
         result.requires_grad = True
         result.node = Node(op, tensors, needs, saved)
         result.node.shape = result.shape
+    observer = _observer.get()
+    if observer is not None:
+        observer(op, tensors, options, result)
     return result
 
 

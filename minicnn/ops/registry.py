@@ -116,6 +116,9 @@ class Operation:
         Package that holds these modules (`__name__` of the operation's `__init__.py`).
     prefix : str
         For files that several small operations share: functions are called `prefix + pass name`.
+    cost : callable, optional
+        `cost(algorithm name, problem)`: estimated seconds; the cheapest of the algorithms that fit runs, without it
+        the first.
     record : callable
         `record(needs, *arrays, **options) -> (y, saved)`: forward, and a dict of the named arrays that backward needs.
         `needs[i]` says whether input i wants a gradient; nothing is saved that no wanted gradient uses.
@@ -132,6 +135,8 @@ class Operation:
     algorithms: Sequence[str] = ()
     package: str = ""
     prefix: str = ""
+    cost: Callable[[str, Problem], float] | None = None
+    _choices: dict[Any, str] = field(default_factory=dict, repr=False)
     _loaded: dict[str, Algorithm] = field(default_factory=dict, repr=False)
     _own: list[str] = field(default_factory=list, repr=False)
 
@@ -168,7 +173,7 @@ class Operation:
         return {name: self.algorithm(name).broken_rule(problem) for name in self.names()}
 
     def pick(self, problem: Problem) -> Algorithm:
-        """The algorithm that runs: the one named in a `with` block if it has this pass, else the first that fits."""
+        """The algorithm that runs: the one named in a `with` block if it has this pass, else what `choose` says."""
         named = _named.get().get(self.name)
         if named is not None:
             algorithm = self.algorithm(named)
@@ -184,10 +189,21 @@ class Operation:
                         hint=f"{', '.join(fits) or 'no algorithm'} would do",
                     )
                 return algorithm
-        for name in self.algorithms:
-            algorithm = self.algorithm(name)
-            if not algorithm.broken_rule(problem):
-                return algorithm
+        key = (problem.pass_name, problem.shapes, problem.dtype, problem.device, *problem.options.items())
+        chosen = self._choices.get(key)
+        if chosen is None:
+            chosen = self._choices[key] = self.choose(problem)
+        return self.algorithm(chosen)
+
+    def choose(self, problem: Problem) -> str:
+        """Name of the built-in algorithm that fits the problem and costs least."""
+        fits = (name for name in self.algorithms if not self.algorithm(name).broken_rule(problem))
+        if self.cost is None:
+            chosen = next(fits, None)
+        else:
+            chosen = min(((self.cost(name, problem), name) for name in fits), default=(0.0, None))[1]
+        if chosen is not None:
+            return chosen
         raise AlgorithmError(
             "no algorithm supports this problem",
             called=f"{self.name}.{problem.pass_name}",

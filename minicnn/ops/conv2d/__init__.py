@@ -23,7 +23,10 @@ The passes, from `dy = dL/dy`::
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
-| im2col  | windows as columns of a matrix: one matrix product, in blocks | all | float32 and float64, preferred |
+| winograd4 | F(4x4, 3x3): 4 times fewer products | all | 3x3 kernels of stride 1, float32, most layers |
+| winograd2 | F(2x2, 3x3): 2.25 times fewer products | all | the same, few tiles and many channels |
+| direct  | register tiles that read the images in place, channels last | all | groups 1: other kernels, strides |
+| im2col  | windows as columns of a matrix: one matrix product, in blocks | all | groups; float64 |
 | loops   | the formula's loops, compiled | all | float32 and float64 |
 | formula | NumPy, one window position at a time: the yardstick | all | any float dtype |
 """
@@ -34,7 +37,7 @@ from typing import Any
 
 from minicnn.backends.arrays import Array, check_arrays
 from minicnn.errors import ArgumentError, ShapeError
-from minicnn.ops.registry import Operation
+from minicnn.ops.registry import Operation, Problem
 from minicnn.ops.windows import Pair, check_fits, check_images, is_whole, output_size, pair
 
 Size = int | Pair
@@ -200,6 +203,13 @@ def backward(needs: tuple[bool, ...], saved: dict, dy: Array) -> tuple[Array | N
     return dx, dw, db
 
 
+def _cost(name: str, problem: Problem) -> float:
+    """Estimated seconds (`cost.py`, imported with the first convolution)."""
+    from minicnn.ops.conv2d.cost import cost
+
+    return cost(name, problem)
+
+
 OPERATION = Operation(
     name="conv2d",
     formula=r"y_{n,k,p,q} = b_k + \sum_{c,r,s} x_{n,c,p\sigma+r\delta-\pi,q\sigma+s\delta-\pi}\, w_{k,c,r,s}",
@@ -207,6 +217,7 @@ OPERATION = Operation(
     record=record,
     backward=backward,
     passes=("forward", "grad_input", "grad_weight", "grad_bias"),
-    algorithms=("im2col", "loops", "formula"),
+    algorithms=("winograd4", "winograd2", "direct", "im2col", "loops", "formula"),
     package=__name__,
+    cost=_cost,
 )
