@@ -18,6 +18,7 @@ the magic there is. Everything here works on float32 and on float64 (half as man
 **Words.** `a` is always a contiguous 1-D array and `i` a position in it; nothing checks bounds. `lanes(a)` is how many
 of a's numbers fit into a register. MR and NV are literal integers (`literally`).
 
+    prefetch(a, i)
     vload(a, i)   vstore(a, i, v)   vzero(a)   vsplat(a, s)   u + v, u - v, u * v, s * v   vmax(u, v)   relu(v)
     vloads(n, a, i, step) and vstores(vs, a, i, step): n vectors, `step` numbers apart, as a tuple
     where_positive(c, v): v where c > 0, else 0
@@ -203,6 +204,22 @@ def vstore(typing: Any, a: Any, i: Any, v: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(a, types.intp, v), code
+
+
+@intrinsic
+def prefetch(typing: Any, a: Any, i: Any) -> Any:
+    """Ask for the cache line of a[i], which will be read soon; any i may be asked for."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.bitcast(Emit(context, builder).pointer(a, *args), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        function = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        call = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+        read, soon, data = (ir.Constant(number, value) for value in (0, 3, 1))
+        builder.call(call, [place, read, soon, data])
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp), code
 
 
 @intrinsic

@@ -38,10 +38,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """relu(F(x) + shortcut(x))"""
-        y = self.relu(self.bn1(self.conv1(x)))
-        y = self.bn2(self.conv2(y))
+        y = self.bn1(self.conv1(x), relu=True)
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.relu(y + shortcut)
+        return self.bn2(self.conv2(y), relu=True, residual=shortcut)
 
 
 class ResNet(nn.Module):
@@ -85,7 +84,7 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W) to the vectors (N, 8 width) that `fc` classifies."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.maxpool(self.bn1(self.conv1(x), relu=True))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.avgpool(x).flatten(1)
 

@@ -93,18 +93,51 @@ def batch_norm(
 
     In training, mean and variance are those of the batch, and the running ones move towards them by `momentum`.
     """
-    if training:
-        mean, var = batch_norm_op.statistics(input.array)
-    elif running_mean is None or running_var is None:
-        raise ArgumentError("evaluation needs running statistics", called="batch_norm", seen="running_mean=None")
-    else:
-        mean, var = running_mean.array, running_var.array
+    mean, var = _statistics(input, running_mean, running_var, training, "batch_norm")
     y = apply("batch_norm", input, weight, bias, mean=mean, var=var, eps=eps, training=training)
-    if training and running_mean is not None and running_var is not None:
+    if training:
+        _update_running(input, running_mean, running_var, mean, var, momentum)
+    return y
+
+
+def batch_norm_relu(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """relu(batch_norm(x) + residual) in one (`minicnn.ops.batch_norm_relu`); statistics as in `batch_norm`."""
+    mean, var = _statistics(input, running_mean, running_var, training, "batch_norm_relu")
+    y = apply("batch_norm_relu", input, weight, bias, residual, mean=mean, var=var, eps=eps, training=training)
+    if training:
+        _update_running(input, running_mean, running_var, mean, var, momentum)
+    return y
+
+
+def _statistics(
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, training: bool, called: str
+) -> tuple[Any, Any]:
+    """Mean and variance to normalise with: the batch's in training, else the running ones."""
+    if training:
+        return batch_norm_op.statistics(input.array)
+    if running_mean is None or running_var is None:
+        raise ArgumentError("evaluation needs running statistics", called=called, seen="running_mean=None")
+    return running_mean.array, running_var.array
+
+
+def _update_running(
+    input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, mean: Any, var: Any, momentum: float
+) -> None:
+    """Move the running statistics, where there are any, towards those of the batch."""
+    if running_mean is not None and running_var is not None:
         count = input.numel() // input.shape[1]
         new = batch_norm_op.update_running(running_mean.array, running_var.array, mean, var, count, momentum)
         running_mean.array[...], running_var.array[...] = new
-    return y
 
 
 def relu(input: Tensor) -> Tensor:

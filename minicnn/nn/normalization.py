@@ -43,8 +43,10 @@ class BatchNorm2d(Module):
             self.register_buffer("running_mean", None)
             self.register_buffer("running_var", None)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise."""
+    def forward(self, x: Tensor, relu: bool = False, residual: Tensor | None = None) -> Tensor:
+        """Normalise; with `relu`, relu(normalised x + residual) in one pass over memory."""
+        if residual is not None and not relu:
+            raise ArgumentError("a residual needs relu", called="BatchNorm2d", rule="relu=True with residual=")
         if x.ndim != 4 or x.shape[1] != self.num_features:
             raise ShapeError(
                 "the input does not fit",
@@ -53,9 +55,8 @@ class BatchNorm2d(Module):
                 rule=f"x: (N, {self.num_features}, H, W)",
             )
         use_batch = self.training or not self.track_running_stats
-        y = F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, self.momentum, self.eps
-        )
+        settings = (self.running_mean, self.running_var, self.weight, self.bias, use_batch, self.momentum, self.eps)
+        y = F.batch_norm_relu(x, *settings, residual) if relu else F.batch_norm(x, *settings)
         if self.training and self.track_running_stats:
             self.num_batches_tracked.array[...] += 1
         return y

@@ -189,6 +189,8 @@ class Operation:
                         hint=f"{', '.join(fits) or 'no algorithm'} would do",
                     )
                 return algorithm
+        if self.cost is None:
+            return self.algorithm(self.choose(problem))
         key = (problem.pass_name, problem.shapes, problem.dtype, problem.device, *problem.options.items())
         chosen = self._choices.get(key)
         if chosen is None:

@@ -14,8 +14,14 @@ import numpy as np
 
 from minicnn.autograd import Tensor
 from minicnn.errors import ArgumentError
+from minicnn.ops import updates
 
 Group = dict[str, Any]
+
+
+def in_line(g: Any) -> Any:
+    """A NumPy gradient as the compiled updates (`minicnn.ops.updates`) want it: contiguous."""
+    return np.ascontiguousarray(g) if isinstance(g, np.ndarray) and g.ndim else g
 
 
 class Optimizer:
@@ -166,6 +172,10 @@ class SGD(Optimizer):
 
     def update(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
         """One step."""
+        g = in_line(g)
+        if updates.fits(w, g, *state.values()):
+            self._compiled(w, g, state, group)
+            return
         momentum = group["momentum"]
         if group["weight_decay"]:
             g = g + group["weight_decay"] * w
@@ -178,6 +188,17 @@ class SGD(Optimizer):
                 v += (1 - group["dampening"]) * g
             g = g + momentum * state["momentum_buffer"] if group["nesterov"] else state["momentum_buffer"]
         w -= group["lr"] * g
+
+    def _compiled(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
+        """The same step, in one pass over memory."""
+        lr, weight_decay, momentum = group["lr"], group["weight_decay"], group["momentum"]
+        if not momentum:
+            updates.sgd(w, g, lr, weight_decay)
+            return
+        keep, take = momentum, 1 - group["dampening"]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"], keep, take = np.zeros_like(w), 0, 1  # v begins as the first g
+        updates.sgd_momentum(w, g, state["momentum_buffer"], lr, weight_decay, keep, take, momentum, group["nesterov"])
 
 
 class Adam(Optimizer):
@@ -209,15 +230,18 @@ class Adam(Optimizer):
     def update(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
         """One step."""
         beta1, beta2 = group["betas"]
-        if group["weight_decay"]:
-            g = g + group["weight_decay"] * w
         if not state:
             state.update(step=0, m=np.zeros_like(w), v=np.zeros_like(w))
         state["step"] += 1
-        m, v = state["m"], state["v"]
+        m, v, g = state["m"], state["v"], in_line(g)
+        step_size = group["lr"] / (1 - beta1 ** state["step"])
+        correction = float(np.sqrt(1 - beta2 ** state["step"]))
+        if updates.fits(w, g, m, v):  # the same step, in one pass over memory
+            updates.adam(w, g, m, v, step_size, correction, beta1, beta2, group["eps"], group["weight_decay"])
+            return
+        if group["weight_decay"]:
+            g = g + group["weight_decay"] * w
         m += (1 - beta1) * (g - m)
         v *= beta2
         v += (1 - beta2) * g * g
-        step_size = group["lr"] / (1 - beta1 ** state["step"])
-        correction = float(np.sqrt(1 - beta2 ** state["step"]))
         w -= step_size * m / (np.sqrt(v) / correction + group["eps"])

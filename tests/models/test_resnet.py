@@ -221,5 +221,5 @@ def test_images_too_small_to_train_on():
     with pytest.raises(ShapeError) as caught:
         models.resnet18(3, width=2)(Tensor(batch(1)))
     assert str(caught.value).startswith(
-        "layer4.0.bn1: batch_norm: training needs more than one value per channel; seen shape (1, 16, 1, 1)"
+        "layer4.0.bn1: batch_norm_relu: training needs more than one value per channel; seen shape (1, 16, 1, 1)"
     )

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn.autograd import Tensor, apply
-from minicnn.errors import ArgumentError, DTypeError, ShapeError
+from minicnn.backends.images import Images
+from minicnn.errors import AlgorithmError, ArgumentError, DTypeError, ShapeError
 from minicnn.gradcheck import gradcheck
 from minicnn.ops import adaptive_avg_pool2d, avg_pool2d
 from minicnn.ops.registry import algorithm
@@ -148,6 +149,31 @@ def test_loops_equal_formula(shape, size, dtype):
         dx = adaptive_avg_pool2d.grad_input(dy, shape)
     assert_close(y, expected, rtol=TOLERANCE[x.dtype], atol=1e-6 if dtype is np.float32 else 1e-14)
     assert_close(dx, expected_dx, rtol=TOLERANCE[x.dtype])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 7, 7), (2, 3, 1, 1), (1, 17, 1, 6), (3, 33, 5, 9), (3, 33, 31, 30), (0, 3, 2, 2)]
+)
+def test_vector_equals_formula(shape, dtype):
+    rng = np.random.default_rng(1)
+    x, dy = rng.standard_normal(shape).astype(dtype), rng.standard_normal((*shape[:2], 1, 1)).astype(dtype)
+    if x.size:
+        x[0, 1, 0, 0] = NAN
+    results = []
+    for name in ("vector", "formula"):
+        with algorithm(adaptive_avg_pool2d=name):
+            y = adaptive_avg_pool2d.forward(x, output_size=1)
+            results.append((y, adaptive_avg_pool2d.grad_input(dy, shape)))
+    for one, other in zip(*results, strict=True):
+        assert_close(one, other, rtol=TOLERANCE[x.dtype], atol=1e-6 if dtype is np.float32 else 1e-14, nan_ok=True)
+    dx = results[0][1]
+    assert np.count_nonzero(Images.behind(dx).flat) == np.count_nonzero(dx)
+
+
+def test_vector_does_global_pooling_only():
+    with algorithm(adaptive_avg_pool2d="vector"), pytest.raises(AlgorithmError, match="the output must be 1 x 1"):
+        adaptive_avg_pool2d.forward(np.zeros((1, 1, 4, 4)), output_size=2)
 
 
 sizes = st.integers(1, 11)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 from minicnn.autograd import Tensor, apply
-from minicnn.errors import ArgumentError, DTypeError, ShapeError
+from minicnn.backends.images import Images
+from minicnn.errors import AlgorithmError, ArgumentError, DTypeError, ShapeError
 from minicnn.gradcheck import gradcheck
 from minicnn.ops import elementwise as ew
 from minicnn.ops.axes import unbroadcast
@@ -193,6 +194,20 @@ def test_two_operands_loops_equal_formula(name, shapes, dtype):
         assert isinstance(loops, np.ndarray)
         assert formula.shape == shape
         assert_close(loops, formula, rtol=1e-5 if dtype == np.float32 else 1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 1, 1, 1), (1, 17, 1, 9), (3, 33, 31, 30), (0, 3, 2, 2)])
+def test_a_sum_of_images_is_images(shape, dtype):
+    a, b = positive(shape, dtype), positive(shape, dtype, 1)
+    with algorithm(add="vector"):
+        for one, other in [(Images.of(a).array, Images.of(b).array), (Images.of(a).array, b), (a, Images.of(b).array)]:
+            y = all_passes("add", one, other, a)[0]
+            assert np.array_equal(y, a + b)
+            assert np.count_nonzero(Images.behind(y).flat) == a.size
+        assert Images.behind(call("add", "forward")(a, b)) is None
+        with pytest.raises(AlgorithmError, match="images of one shape"):
+            call("add", "forward")(np.zeros((3, 1)), np.zeros((3, 1)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

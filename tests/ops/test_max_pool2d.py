@@ -16,7 +16,7 @@ from minicnn.ops import max_pool2d
 from minicnn.ops.registry import algorithm
 
 INF, NAN = np.inf, np.nan
-ALGORITHMS = ("formula", "loops")
+ALGORITHMS = ("formula", "loops", "vector")
 
 # shape of x, options: odd, prime, one-sized and non-square shapes; remainders that no window reaches; overlaps and gaps
 CASES = [
@@ -210,9 +210,10 @@ def test_against_a_padded_image(each_algorithm, shape, options):
     assert_close(np.take_along_axis(flat, winner.reshape(*shape[:2], -1), axis=2).reshape(y.shape), y)
 
 
+@pytest.mark.parametrize("name", ["loops", "vector"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("shape", "options"), CASES)
-def test_loops_equal_formula(shape, options, dtype):
+def test_compiled_equals_formula(shape, options, dtype, name):
     """Bit for bit, ties included: values are few, so that most windows have several maxima."""
     rng = np.random.default_rng(1)
     x = rng.integers(-2, 3, shape).astype(dtype)
@@ -222,7 +223,7 @@ def test_loops_equal_formula(shape, options, dtype):
         expected, expected_winner = max_pool2d.forward(x, **options)
         dy = rng.standard_normal(expected.shape).astype(dtype)
         expected_dx = max_pool2d.grad_input(dy, expected_winner, shape, **options)
-    with algorithm(max_pool2d="loops"):
+    with algorithm(max_pool2d=name):
         y, winner = max_pool2d.forward(x, **options)
         dx = max_pool2d.grad_input(dy, winner, shape, **options)
     assert_close(y, expected, rtol=0, atol=0, nan_ok=True)
@@ -237,7 +238,7 @@ pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 3), st.tuples(sizes, sizes), pairs, pairs, pairs, pairs, st.booleans(), st.integers(0, 99))
 def test_any_shape(n, size, kernel, stride, half, dilation, ceil_mode, seed):
-    """Loops equal formula, the winner holds the maximum, and the whole gradient arrives; or both refuse."""
+    """All algorithms agree, the winner holds the maximum, and the whole gradient arrives; or both refuse."""
     padding = tuple(min(h, k // 2) for h, k in zip(half, kernel, strict=True))
     options = {
         "kernel_size": kernel,
@@ -258,10 +259,11 @@ def test_any_shape(n, size, kernel, stride, half, dilation, ceil_mode, seed):
             dy = np.random.default_rng(seed).standard_normal(y.shape)
             found.append((y, winner, max_pool2d.grad_input(dy, winner, x.shape, **options)))
     if found[0] is None:
-        assert found[1] is None
+        assert found == [None] * len(ALGORITHMS)
         return
-    for a, b in zip(*found, strict=True):
-        assert np.array_equal(a, b)
+    for exact, *others in zip(*found, strict=True):
+        for other in others:
+            assert np.array_equal(exact, other)
     y, winner, dx = found[1]
     flat = x.reshape(n, 2, size[0] * size[1])
     places = winner.reshape(n, 2, y.shape[2] * y.shape[3])
@@ -331,7 +333,7 @@ def test_float16_runs_through_the_formula():
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
 def test_threads_do_not_change_a_bit():
     options = {"kernel_size": 3, "stride": 1, "padding": 1}
-    x = np.random.default_rng(2).standard_normal((5, 7, 12, 13)).astype(np.float32)
+    x = np.random.default_rng(2).standard_normal((6, 17, 30, 31)).astype(np.float32)
     before, results = numba.get_num_threads(), []
     try:
         for threads in (1, 2):

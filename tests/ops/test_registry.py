@@ -61,7 +61,7 @@ def refused(text: str, call, *arguments, **options) -> None:
 
 def test_list():
     assert minicnn.algorithms("conv2d") == ["im2col", "loops", "formula"]
-    assert minicnn.algorithms("relu") == ["loops", "formula"]
+    assert minicnn.algorithms("relu") == ["vector", "loops", "formula"]
     every = minicnn.algorithms()
     assert list(every) == sorted(OPERATIONS)
     assert every["conv2d"] == ["im2col", "loops", "formula"]
@@ -152,7 +152,7 @@ def test_threads_do_not_see_each_others_names():
 
 
 def test_unknown_names():
-    there = "hint: there are im2col, loops, formula"
+    there = "hint: there are winograd4, winograd2, direct, im2col, loops, formula"
     with pytest.raises(
         AlgorithmError, match="no operation is named 'conv3d'; hint: there are adaptive_avg_pool2d, add"
     ):
@@ -325,7 +325,7 @@ def test_own_supports():
             conv2d.forward(X, W)
         conv2d.grad_bias(X)  # a pass that it lacks is no matter of its rules
     assert "conv2d.forward: algorithm 'small' does not support this problem" in str(caught.value)
-    assert str(caught.value).endswith("rule: images of at most 4 rows; hint: im2col, loops, formula would do")
+    assert str(caught.value).endswith("rule: images of at most 4 rows; hint: winograd4, winograd2, direct, im2col, loops, formula would do")
 
 
 def test_nothing_would_do():
@@ -375,7 +375,7 @@ def test_built_in_algorithms_are_not_replaced(name):
 def test_unregister(calls):
     with minicnn.algorithm(conv2d="mine"):
         minicnn.unregister_algorithm("conv2d", "mine")
-        text = "conv2d: no algorithm is named 'mine'; hint: there are im2col, loops, formula"
+        text = "conv2d: no algorithm is named 'mine'; hint: there are winograd4, winograd2, direct, im2col, loops, formula"
         refused(text, conv2d.forward, X, W)
     assert minicnn.algorithms("conv2d") == ["im2col", "loops", "formula"]
     refused("conv2d: 'mine' is not an algorithm of your own", minicnn.unregister_algorithm, "conv2d", "mine")

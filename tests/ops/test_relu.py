@@ -8,13 +8,14 @@ import pytest
 from compare import assert_close
 
 from minicnn.autograd import Tensor, apply
+from minicnn.backends.images import Images
 from minicnn.errors import DTypeError, ShapeError
 from minicnn.gradcheck import gradcheck
 from minicnn.ops import relu
 from minicnn.ops.registry import algorithm
 
 INF, NAN = np.inf, np.nan
-ALGORITHMS = ("formula", "loops")
+ALGORITHMS = ("formula", "loops", "vector")
 SHAPES = [(), (1,), (7,), (3, 1, 5), (2, 3, 5, 7), (1, 1, 1, 1), (0, 3, 2, 2)]
 
 
@@ -48,10 +49,11 @@ def test_nan_travels(each_algorithm, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_loops_equal_formula(shape, dtype):
+@pytest.mark.parametrize("compiled", ["loops", "vector"])
+def test_compiled_equals_formula(shape, dtype, compiled):
     x, dy = normal(shape, dtype), normal(shape, dtype, 1)
     results = []
-    for name in ALGORITHMS:
+    for name in ("formula", compiled):
         with algorithm(relu=name):
             y = relu.forward(x)
             results.append((y, relu.grad_input(dy, y)))
@@ -59,6 +61,23 @@ def test_loops_equal_formula(shape, dtype):
         assert loops.shape == shape
         assert loops.dtype == formula.dtype == dtype
         assert np.array_equal(loops, formula)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 1, 1, 1), (1, 17, 1, 9), (3, 33, 31, 30), (0, 3, 2, 2)])
+def test_images_stay_images(shape, dtype):
+    """Border and spare channels are zero afterwards, and the values are those of the formula."""
+    x, dy = (Images.of(normal(shape, dtype, seed)).array for seed in (0, 1))
+    if x.size:
+        x[0, 0, 0, 0] = NAN
+    y = relu.forward(x)
+    dx = relu.grad_input(dy, y)
+    with algorithm(relu="formula"):
+        expected = relu.forward(x), relu.grad_input(dy, y)
+    for found, wanted in zip((y, dx), expected, strict=True):
+        assert np.array_equal(found, wanted, equal_nan=True)
+        assert np.count_nonzero(Images.behind(found).flat) == np.count_nonzero(wanted)
+    assert np.array_equal(relu.grad_input(dy.copy(), y), dx)
 
 
 def views(base: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ The backward pass, from `dy = dL/dy`: each pixel gets its share from every windo
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
+| vector  | vectors over channels | all | output 1 x 1; float32, float64, preferred |
 | loops   | average pooling's kernels with other windows; own kernels for 1 x 1 | all | float32, float64 |
 | formula | NumPy, one window at a time: the yardstick | all | any float dtype |
 """
@@ -103,6 +104,6 @@ OPERATION = Operation(
     record=record,
     backward=backward,
     passes=("forward", "grad_input"),
-    algorithms=("loops", "formula"),
+    algorithms=("vector", "loops", "formula"),
     package=__name__,
 )

@@ -24,7 +24,8 @@ there already, while x_hat would be one more array of its size.
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
-| loops   | compiled; sums in float64, in lanes | all | float32 and float64, preferred |
+| vector  | vectors over channels, blocks of rows in the cache | all | images, float32 and float64, preferred |
+| loops   | compiled; sums in float64, in lanes | all | float32 and float64 |
 | formula | NumPy, term by term: the yardstick | all | any float dtype |
 """
 
@@ -270,6 +271,6 @@ OPERATION = Operation(
     record=record,
     backward=backward,
     passes=("statistics", "forward", "grad_input", "grad_weight", "grad_bias"),
-    algorithms=("loops", "formula"),
+    algorithms=("vector", "loops", "formula"),
     package=__name__,
 )

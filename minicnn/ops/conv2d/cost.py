@@ -77,9 +77,7 @@ def _direct(problem: Problem, n: int, c: int, k: int, out: tuple[int, int], kern
     return work / rate + moved / (BYTES * get_num_threads()) * 0.25
 
 
-def _winograd(
-    problem: Problem, m: int, n: int, c: int, k: int, out: tuple[int, int], prepared: bool
-) -> float:
+def _winograd(problem: Problem, m: int, n: int, c: int, k: int, out: tuple[int, int], prepared: bool) -> float:
     rate = PEAK * get_num_threads() * RATES[f"winograd{m}"]
     points, tiles = (m + 2) ** 2, n * -(-out[0] // m) * -(-out[1] // m)
     c, k = -(-c // 16) * 16, -(-k // 16) * 16

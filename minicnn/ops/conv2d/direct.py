@@ -23,7 +23,7 @@ from minicnn.backends.arrays import Array
 from minicnn.backends.images import HALO, Images
 from minicnn.backends.scratch import Scratch, aligned_zeros
 from minicnn.backends.simd import TILE, lanes_of
-from minicnn.ops.conv2d.direct_kernels import compact, kernels, pack
+from minicnn.ops.conv2d.direct_kernels import compact, kernels, pack, unpack
 from minicnn.ops.conv2d.loops import grad_bias
 from minicnn.ops.registry import Problem
 from minicnn.ops.windows import Pair, output_size
@@ -268,6 +268,6 @@ def grad_weight(
                 source.flat, gradient.flat, sums, x.shape[0], *out, outputs, height, layout.broken, whole,
                 xs, steps, ys, block, thread_count(),
             )  # fmt: skip
-            runs = sums[: rows * outputs].reshape(height, layout.broken, whole, outputs)[:, :, : layout.run, :k]
-            taps = runs.reshape(height, width, source.pixel, k)[:, :, :c]
-            return np.ascontiguousarray(taps.transpose(3, 2, 0, 1))
+            grad = np.empty(w_shape, x.dtype)
+            unpack(sums, grad, height, width, layout.run, whole, source.pixel, outputs)
+            return grad

@@ -150,3 +150,20 @@ def pack(w, out, KP, wide, CX, k_step, c_step, r0, r_step, R, s0, s_step, S, K, 
                     k = panel * wide + i
                     out[at] = w[k * k_step + c * c_step + tap] if k < K and c < C else 0
                     at += 1
+
+
+@kernel
+def unpack(sums, grad, R, S, run, whole, pixel, KP):
+    # grad[k, c, r, s] = sums[r][s, c in runs of `run` numbers, `whole` apart][k]; parallel over blocks of 16 k
+    # inside: r, s, c; then 16 numbers side by side in sums, which go to 16 places
+    K, C = grad.shape[0], grad.shape[1]
+    broken = S * pixel // run
+    for block in prange((K + 15) // 16):
+        first, last = block * 16, min(K, block * 16 + 16)
+        for c in range(C):
+            for r in range(R):
+                for s in range(S):
+                    j = s * pixel + c
+                    at = ((r * broken + j // run) * whole + j % run) * KP
+                    for k in range(first, last):
+                        grad[k, c, r, s] = sums[at + k]

@@ -25,7 +25,9 @@ from minicnn.ops.registry import Problem
 SQUARE = 64  # vectors of working memory for a transform
 FUSED_BYTES = 3 * 2**20  # U up to this size streams past a block of tiles faster than V and M through memory
 FUSED_TILES = 32
-GRADIENT_BYTES = 8 * 2**20  # of V and Y together in grad_weight
+GRADIENT_BYTES = 8 * 2**20  # of V and Y together in grad_weight by points
+GRADIENT_FUSED_BYTES = 2**20  # dU up to this size stays in the second-level cache beside a block of tiles
+PARTS = 8  # sums of dU that are made side by side, then added in order
 
 
 def supports(problem: Problem) -> str:
@@ -87,7 +89,7 @@ def run(m: int, x: Images, u: np.ndarray, bias: np.ndarray, residual: Images | N
     places = (x.origin, x.row, x.image), (y.origin, y.row, y.image)
     threads = thread_count()
     if u.nbytes <= FUSED_BYTES and tiles.count > rows:
-        block = FUSED_TILES // rows * rows
+        block = block_tiles(tiles.count, rows, threads)
         v_size = many * (block * x.channels + SKEW)
         m_size = many * (block * vectors * wide + SKEW) + square
         with Scratch(threads * v_size, dtype) as v, Scratch(threads * m_size, dtype) as products:
@@ -103,9 +105,16 @@ def run(m: int, x: Images, u: np.ndarray, bias: np.ndarray, residual: Images | N
         kernel(x.flat, u, bias, rest, y.flat, v, products, squares, tiles.count, block, *shape, *places, relu)
 
 
+def block_tiles(count: int, rows: int, threads: int) -> int:
+    """Tiles in a block, about FUSED_TILES, so that threads get equal numbers of them as far as may be."""
+    near = range(max(1, FUSED_TILES // rows - 1), FUSED_TILES // rows + 2)
+    return min((n * rows for n in near), key=lambda block: -(-(-(-count // block)) // threads) * block)
+
+
 def transformed_size(m: int, c: int, k: int) -> int:
     """Numbers in the transformed weights, spare channels included."""
-    return (m + 2) ** 2 * -(-c // 16) * 16 * -(-k // 16) * 16
+    panels = -(-k // 16)  # at most: they have 16 output channels or more
+    return (m + 2) ** 2 * panels * (-(-c // 16) * 256 + SKEW)
 
 
 def transform(m: int, w: Array, adjoint: bool, u: np.ndarray) -> None:
@@ -164,19 +173,27 @@ def _grad_weight(m: int, dy: Images, x: Images, w_shape: tuple[int, ...]) -> Arr
     dtype = x.flat.dtype
     tiles, (k, c) = Tiles(m, x), w_shape[:2]
     many, threads, square = (m + 2) ** 2, thread_count(), SQUARE * lanes_of(dtype)
-    tile_bytes = many * (x.channels + dy.channels) * dtype.itemsize
-    block = max(1, min(tiles.count, GRADIENT_BYTES // tile_bytes))
-    v_size, y_size = many * (block * x.channels + SKEW), many * (block * dy.channels + SKEW)
+    tile, size = many * (x.channels + dy.channels) * dtype.itemsize, many * x.channels * dy.channels
+    fused = size * dtype.itemsize <= GRADIENT_FUSED_BYTES
+    parts = PARTS if fused and tiles.count >= PARTS * FUSED_TILES else 1
+    block = min(tiles.count, FUSED_TILES if parts > 1 else max(FUSED_TILES, GRADIENT_BYTES // tile))
+    v_size, y_size = many * (block * x.channels + SKEW), many * (block * dy.channels + SKEW) + square
+    each = threads if parts > 1 else 1
     grad = np.empty(w_shape, dtype)
+    run = kernels(m, panel_vectors(dy.channels, dtype))
+    cut = tiles.rows, tiles.columns
+    places = x.channels, dy.channels, (x.origin, x.row, x.image), (dy.origin, dy.row, dy.image)
     with (
-        Scratch(v_size, dtype) as v,
-        Scratch(y_size, dtype) as y,
-        Scratch(many * x.channels * dy.channels, dtype) as du,
+        Scratch(each * v_size, dtype) as v,
+        Scratch(each * y_size, dtype) as y,
+        Scratch(parts * size, dtype) as du,
         Scratch(threads * square, dtype) as squares,
     ):
         squares = squares[: threads * square].reshape(threads, -1)
-        places = (x.origin, x.row, x.image), (dy.origin, dy.row, dy.image)
-        sizes = tiles.count, block, tiles.rows, tiles.columns, c, k, x.channels, dy.channels
-        kernel = kernels(m, panel_vectors(dy.channels, dtype)).grad_weight
-        kernel(x.flat, dy.flat, v, y, du, grad.reshape(-1), squares, *sizes, *places)
+        if parts > 1:
+            v, y = v[: each * v_size].reshape(each, -1), y[: each * y_size].reshape(each, -1)
+            run.grad_fused(x.flat, dy.flat, v, y, du, tiles.count, block, parts, *cut, *places)
+        else:
+            run.grad_by_points(x.flat, dy.flat, v, y, du, squares, tiles.count, block, *cut, *places)
+        run.grad_taps(du, grad.reshape(-1), squares, parts, c, k, x.channels, dy.channels)
     return grad

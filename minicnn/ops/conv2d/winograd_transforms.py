@@ -152,3 +152,15 @@ def _adjoint_weight_transform(u):  # type: ignore[no-untyped-def]
         return (G00 * u[0] + G10 * a + G30 * c, G11 * b + G31 * d, G12 * a + G32 * c + u[5])
 
     return four
+
+
+def added(u: Any, v: Any) -> Any:
+    """u + v, number by number."""
+    return tuple(a + b for a, b in zip(u, v, strict=True))
+
+
+@overload(added)
+def _added(u, v):  # type: ignore[no-untyped-def]
+    if len(u) == 4:
+        return lambda u, v: (u[0] + v[0], u[1] + v[1], u[2] + v[2], u[3] + v[3])
+    return lambda u, v: (u[0] + v[0], u[1] + v[1], u[2] + v[2], u[3] + v[3], u[4] + v[4], u[5] + v[5])

@@ -166,7 +166,9 @@ def _div_backward(needs: tuple[bool, ...], saved: Saved, dy: Array) -> tuple[Arr
     return da, db
 
 
-def _operation(name: str, formula: str, record: Any, backward: Any) -> Operation:
+def _operation(
+    name: str, formula: str, record: Any, backward: Any, algorithms: tuple[str, ...] = ("formula", "loops")
+) -> Operation:
     return Operation(
         name=name,
         formula=formula,
@@ -174,13 +176,13 @@ def _operation(name: str, formula: str, record: Any, backward: Any) -> Operation
         record=record,
         backward=backward,
         passes=("forward", "grad_a", "grad_b"),
-        algorithms=("formula", "loops"),
+        algorithms=algorithms,
         package="minicnn.ops.elementwise",
         prefix=f"{name}_",
     )
 
 
-ADD = _operation("add", r"y = a + b", _add_record, _add_backward)
+ADD = _operation("add", r"y = a + b", _add_record, _add_backward, ("vector", "formula", "loops"))
 SUB = _operation("sub", r"y = a - b", _sub_record, _sub_backward)
 MUL = _operation("mul", r"y = a\, b", _mul_record, _mul_backward)
 DIV = _operation("div", r"y = \frac{a}{b}", _div_record, _div_backward)

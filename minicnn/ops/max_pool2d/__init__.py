@@ -32,6 +32,7 @@ outside the image.)
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
+| vector  | vectors over channels, maximum and place in registers | all | float32, float64, preferred |
 | loops   | compiled, no padded copy; backward gathers | all | float32, float64 |
 | formula | NumPy, one window position at a time: the yardstick | all | any float dtype |
 """
@@ -83,6 +84,19 @@ def forward(
     ShapeError, DTypeError, ArgumentError
         Before any compiled code runs.
     """
+    y, winner = _forward(x, kernel_size, stride, padding, dilation, ceil_mode)
+    return y, winner.astype(np.int64, copy=False)
+
+
+def _forward(
+    x: Array,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+) -> tuple[Array, Array]:
+    """`forward`, with the winner in the whole numbers and the memory that its algorithm chose."""
     check_arrays("max_pool2d", x=x)
     check_images(x, "max_pool2d")
     options, shape = check_options(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
@@ -106,7 +120,7 @@ def grad_input(
     x_shape = check_x_shape(x_shape, called)
     options, y_shape = check_options(x_shape, kernel_size, stride, padding, dilation, ceil_mode)
     check_dy(dy, y_shape, called)
-    if not is_array(winner) or winner.dtype != np.int64:
+    if not is_array(winner) or winner.dtype not in (np.int64, np.int32):
         seen = str(winner.dtype) if is_array(winner) else type(winner).__name__
         raise DTypeError(
             "winner is not an array of int64", called=called, seen=seen, rule="winner as forward returned it"
@@ -146,7 +160,7 @@ def check_options(
 
 def record(needs: tuple[bool, ...], x: Array, **options: Any) -> tuple[Array, dict]:
     """Forward for the tape: the winners are saved for dx; x itself is not needed again."""
-    y, winner = forward(x, **options)
+    y, winner = _forward(x, **options)
     return y, {"winner": winner if needs[0] else None, "x_shape": x.shape, "options": options}
 
 
@@ -162,6 +176,6 @@ OPERATION = Operation(
     record=record,
     backward=backward,
     passes=("forward", "grad_input"),
-    algorithms=("loops", "formula"),
+    algorithms=("vector", "loops", "formula"),
     package=__name__,
 )

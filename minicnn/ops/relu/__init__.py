@@ -15,7 +15,8 @@ At x = 0 there is a corner; the gradient is taken as 0, as in PyTorch. relu(NaN)
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
-| loops   | one compiled loop in the order of memory, on all threads | all | float32 and float64, preferred |
+| vector  | images in one line, border and all | all | float32 and float64, preferred; other arrays as in loops |
+| loops   | one compiled loop in the order of memory, on all threads | all | float32 and float64 |
 | formula | NumPy: the yardstick | all | any float dtype |
 """
 
@@ -68,6 +69,6 @@ OPERATION = Operation(
     record=record,
     backward=backward,
     passes=("forward", "grad_input"),
-    algorithms=("loops", "formula"),
+    algorithms=("vector", "loops", "formula"),
     package=__name__,
 )

@@ -1,0 +1,223 @@
+"""Max pooling on `Images`: vectors over channels; the maximum and its place stay in registers.
+
+Shapes: x, dx: the `flat` of images (N, C, H, W); y, dy: that of images (N, C, P, Q); winner: int32 (N, P, Q, channels)
+in one line, seen from outside as (N, C, P, Q). A window has R x S pixels.
+
+Places are counted as numbers of x's own dtype, so that they are compared and chosen along with the values; float32
+holds all whole numbers up to 2^24. Backward gathers: each pixel of x asks the windows that hold it whether it won.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import prange, types
+from numba.extending import intrinsic
+
+from minicnn.backends.arrays import Array
+from minicnn.backends.images import Images
+from minicnn.backends.jit import kernel
+from minicnn.backends.simd import Emit, lanes, vload, vsplat, vstore, vzero
+from minicnn.ops.lines import supports as supports_lines
+from minicnn.ops.registry import Problem
+from minicnn.ops.rows import geometry, is_small, row_start
+from minicnn.ops.windows import Pair, output_size
+
+MOST_PIXELS = 2**24
+
+
+def supports(problem: Problem) -> str:
+    """Images whose places are exact in float32."""
+    shape: Any = problem.options.get("x_shape", problem.shapes[0])
+    if shape[2] * shape[3] > MOST_PIXELS:
+        return "at most 2^24 pixels"
+    return supports_lines(problem)
+
+
+# ---- vectors --------------------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def better(typing: Any, best: Any, where: Any, value: Any, place: Any) -> Any:
+    """(value, place) where value > best or value is NaN, else (best, where)."""
+    pair = types.UniTuple(best, 2)
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        best, where, value, place = args
+        wins = builder.or_(builder.fcmp_ordered(">", value, best), builder.fcmp_unordered("uno", value, value))
+        chosen = [builder.select(wins, value, best), builder.select(wins, place, where)]
+        return context.make_tuple(builder, pair, chosen)
+
+    return pair(best, where, value, place), code
+
+
+@intrinsic
+def store_places(typing: Any, where: Any, winner: Any, i: Any) -> Any:
+    """winner[i : i + lanes] = where, as whole numbers."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = ir.VectorType(ir.IntType(32), where.lanes)
+        pointer = Emit(context, builder).pointer(winner, args[1], args[2])
+        store = builder.store(builder.fptosi(args[0], whole), builder.bitcast(pointer, whole.as_pointer()))
+        store.align = 4
+        return context.get_dummy_value()
+
+    return types.void(where, winner, types.intp), code
+
+
+@intrinsic
+def where_won(typing: Any, winner: Any, i: Any, place: Any, v: Any) -> Any:
+    """v where winner[i : i + lanes] == place, else 0."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        whole = ir.VectorType(ir.IntType(32), v.lanes)
+        emit = Emit(context, builder)
+        places = builder.load(builder.bitcast(emit.pointer(winner, args[0], args[1]), whole.as_pointer()))
+        places.align = 4
+        empty = ir.Constant(whole, ir.Undefined)
+        first = builder.insert_element(empty, builder.trunc(args[2], ir.IntType(32)), ir.Constant(ir.IntType(32), 0))
+        everywhere = builder.shuffle_vector(first, empty, ir.Constant(whole, [0] * v.lanes))
+        return builder.select(builder.icmp_signed("==", places, everywhere), args[3], emit.zero(v))
+
+    return v(winner, types.intp, types.intp, v), code
+
+
+# ---- forward --------------------------------------------------------------------------------------------------------
+
+
+def forward(
+    x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool
+) -> tuple[Array, Array]:
+    """y[n,c,p,q] = max_{r,s} x[n, c, p*stride + r*dilation - padding, q*stride + s*dilation - padding], and where"""
+    n, c = x.shape[:2]
+    steps = list(zip(kernel_size, stride, padding, dilation, strict=True))
+    out = [output_size(x.shape[2 + a], *steps[a], ceil_mode=ceil_mode) for a in (0, 1)]
+    images = Images.of(x)
+    y = Images((n, c, *out), x.dtype)
+    winner = np.empty((n, *out, y.channels), np.int32)
+    windows = (*kernel_size, *stride, *padding, *dilation)
+    _forward(images.flat, geometry(images), y.flat, geometry(y), winner.reshape(-1), windows)
+    return y.array, winner[..., :c].transpose(0, 3, 1, 2)
+
+
+@kernel
+def _forward(x, place, y, y_place, winner, windows):
+    # parallel over (n, p); inside: q, channels, then the pixels r, s of the window that are inside the image: from the
+    # first of them on, a later one takes over if it is larger or NaN
+    N = place[0]
+    P = y_place[1]
+    if is_small(place):
+        for np_ in range(N * P):
+            _forward_row(x, place, y, y_place, winner, windows, np_)
+    else:
+        for np_ in prange(N * P):
+            _forward_row(x, place, y, y_place, winner, windows, np_)
+
+
+@kernel(parallel=False)
+def _forward_row(x, place, y, y_place, winner, windows, np_):
+    # row p of y in image n, np_ = n P + p
+    H, W, channels = place[1], place[2], place[3]
+    P, Q = y_place[1], y_place[2]
+    R, S, sh, sw, ph, pw, dh, dw = windows
+    n, p = np_ // P, np_ % P
+    top = p * sh - ph
+    while top < 0:
+        top += dh
+    bottom = min(H, p * sh - ph + (R - 1) * dh + 1)
+    to = row_start(y_place, np_)
+    for q in range(Q):
+        left = q * sw - pw
+        while left < 0:
+            left += dw
+        right = min(W, q * sw - pw + (S - 1) * dw + 1)
+        for c in range(0, channels, lanes(x)):
+            best = vload(x, row_start(place, n * H + top) + left * channels + c)
+            where = vsplat(x, x.dtype.type(top * W + left))
+            for h in range(top, bottom, dh):
+                at = row_start(place, n * H + h) + c
+                for w in range(left, right, dw):
+                    value, here = vload(x, at + w * channels), vsplat(x, x.dtype.type(h * W + w))
+                    best, where = better(best, where, value, here)
+            vstore(y, to + q * channels + c, best)
+            store_places(where, winner, (np_ * Q + q) * channels + c)
+
+
+# ---- gradient -------------------------------------------------------------------------------------------------------
+
+
+def grad_input(
+    dy: Array,
+    winner: Array,
+    *,
+    x_shape: tuple[int, ...],
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    ceil_mode: bool,
+) -> Array:
+    """dx[n,c,h,w] = sum of dy[n,c,p,q] over the windows (p, q) that hold (h, w) and whose winner it is"""
+    images, dx = Images.of(dy), Images(x_shape, dy.dtype)
+    windows = (*kernel_size, *stride, *padding, *dilation)
+    places = _places(winner, images.channels)
+    _grad_input(images.flat, geometry(images), places, dx.flat, geometry(dx), windows)
+    return dx.array
+
+
+def _places(winner: Array, channels: int) -> Array:
+    """The winners as `_forward` wrote them, in one line; copied if they lie otherwise."""
+    n, c, p, q = winner.shape
+    written = winner.base
+    if not (
+        isinstance(written, np.ndarray)
+        and written.dtype == winner.dtype == np.int32
+        and written.shape == (n, p, q, channels)
+        and written.flags.c_contiguous
+        and written.ctypes.data == winner.ctypes.data
+        and winner.strides == tuple(written.strides[axis] for axis in (0, 3, 1, 2))
+    ):
+        written = np.zeros((n, p, q, channels), np.int32)
+        written[..., :c] = winner.transpose(0, 2, 3, 1)
+    return written.reshape(-1)
+
+
+@kernel
+def _grad_input(dy, y_place, winner, dx, place, windows):
+    # parallel over the rows (n, h) of dx; inside: w, channels, then the windows p, q that reach (h, w), in order. With
+    # dilation some of them step over it; they have other winners.
+    N, H = place[0], place[1]
+    if is_small(place):
+        for nh in range(N * H):
+            _grad_row(dy, y_place, winner, dx, place, windows, nh)
+    else:
+        for nh in prange(N * H):
+            _grad_row(dy, y_place, winner, dx, place, windows, nh)
+
+
+@kernel(parallel=False)
+def _grad_row(dy, y_place, winner, dx, place, windows, nh):
+    # row h of dx in image n, nh = n H + h
+    H, W, channels = place[1], place[2], place[3]
+    P, Q = y_place[1], y_place[2]
+    R, S, sh, sw, ph, pw, dh, dw = windows
+    n, h = nh // H, nh % H
+    first_p = max(0, -((-(h + ph - (R - 1) * dh)) // sh))
+    last_p = min(P, (h + ph) // sh + 1)
+    to = row_start(place, nh)
+    first_q, last_q = 0, 0
+    for w in range(W):
+        while first_q * sw + (S - 1) * dw < w + pw:
+            first_q += 1
+        while last_q < Q and last_q * sw <= w + pw:
+            last_q += 1
+        for c in range(0, channels, lanes(dy)):
+            total = vzero(dy)
+            for p in range(first_p, last_p):
+                at, places = row_start(y_place, n * P + p) + c, (n * P + p) * Q * channels + c
+                for q in range(first_q, last_q):
+                    value = vload(dy, at + q * channels)
+                    total = total + where_won(winner, places + q * channels, h * W + w, value)
+            vstore(dx, to + w * channels + c, total)
