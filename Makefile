@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test parity lint bench clean
+.PHONY: demo test parity lint bench transfer clean
 
 demo: $(VENV)/.installed
 	$(BIN)/minicnn finetune --out runs/demo
@@ -20,7 +20,10 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed-bench
+	$(BIN)/python benchmarks/table.py
+
+transfer: $(VENV)/.installed
 	$(BIN)/python benchmarks/transfer.py
 
 clean:

@@ -26,12 +26,14 @@ from golden.calls import (
 import minicnn
 from minicnn import models, nn, optim
 from minicnn.autograd import Tensor
+from minicnn.errors import AlgorithmError
 from minicnn.nn import functional as F  # noqa: N812
 from minicnn.ops import dropout
 from minicnn.ops.registry import OPERATIONS
 
 FOLDER = Path(__file__).parent / "golden"
 TOLERANCE = {np.float32: {"rtol": 1e-5, "atol": 1e-6}, np.float64: {"rtol": 1e-12, "atol": 1e-12}}
+SPECIAL = {"winograd4", "winograd2", "direct", "vector"}  # algorithms that say no to some problems
 BY_ALGORITHM = [
     (name, algorithm) for name, call in CALLS.items() for algorithm in OPERATIONS[call.operation].algorithms
 ]
@@ -72,7 +74,8 @@ def test_the_files_are_complete():
         with h5py.File(FOLDER / f"{file}.h5") as opened:
             assert set(opened) == set(cases)
             assert opened.attrs["made_by"] == "make_golden.py, PyTorch 2.13.0"
-    assert {call.operation for call in CALLS.values()} == set(OPERATIONS)
+    composed = {"batch_norm_relu"}  # of operations that have their calls
+    assert {call.operation for call in CALLS.values()} == set(OPERATIONS) - composed
 
 
 def test_the_files_are_small():
@@ -92,7 +95,12 @@ def test_operations(name, algorithm, dtype, monkeypatch):
     if name == "dropout":
         monkeypatch.setattr(dropout, "draw_mask", lambda *_: inputs["mask"].array)
     with minicnn.algorithm(**{call.operation: algorithm}):
-        y = call.run(minicnn, F, **inputs)
+        try:
+            y = call.run(minicnn, F, **inputs)
+        except AlgorithmError as error:
+            if algorithm in SPECIAL and "does not support this problem" in str(error):
+                pytest.skip(str(error))
+            raise
         held(y.array, stored["y"], dtype)
         y.backward(cast(stored["dy"], dtype))
     assert gradients

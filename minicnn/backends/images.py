@@ -1,4 +1,4 @@
-"""Images in memory as the fast kernels want them: channels last, with a border of zeros, in buffers that are used again.
+"""Images in memory as the fast kernels want them: channels last, a border of zeros, buffers that are used again.
 
 An image batch has the shape (N, C, H, W) wherever it is named. In memory, `Images` keeps it as
 
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from minicnn.backends.arrays import Array
 from minicnn.backends.jit import kernel
 from minicnn.backends.scratch import POOL, Key
 
@@ -80,7 +81,7 @@ class Images:
         return np.asarray(self)
 
     @staticmethod
-    def behind(x: np.ndarray) -> Images | None:
+    def behind(x: Array) -> Images | None:
         """The `Images` whose pixels x shows, all of them and unchanged; None if there are none."""
         found: Any = x.base
         if isinstance(found, np.ndarray):
@@ -91,12 +92,12 @@ class Images:
         return found if mine["data"][0] == x.__array_interface__["data"][0] and mine["strides"] == x.strides else None
 
     @staticmethod
-    def of(x: np.ndarray) -> Images:
+    def of(x: Array) -> Images:
         """The `Images` behind x, or a copy of x in new ones."""
         return Images.behind(x) or Images.copy(x)
 
     @staticmethod
-    def copy(x: np.ndarray) -> Images:
+    def copy(x: Array) -> Images:
         """A copy of x, (N, C, H, W) with any strides, in new `Images`."""
         images = Images(x.shape, x.dtype)
         _fill(x, images.flat, images.channels, images.row, images.image, images.origin)
@@ -121,3 +122,5 @@ def _fill(x, flat, channels, row, image, origin):
         for w in range(W):
             for c in range(C):
                 flat[at + w * channels + c] = x[n, c, h, w]
+            for c in range(C, channels):  # NaN, where the buffer last held the result of a product with NaN (0 * NaN)
+                flat[at + w * channels + c] = 0

@@ -16,19 +16,19 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# OpenMP threads that wait for the others sleep instead of spinning: on a machine that has other work, small parallel
-# kernels were ten times slower with spinning threads. OpenMP reads it when Numba starts it; a user's setting stays.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 import numba
 from numba.core import event
 
+from minicnn.backends import threads
+
 FASTMATH = {"contract"}
+_settings = threading.RLock()  # Numba's, which are changed for a moment
 KEEP_DAYS = 30  # cache folders of other versions are removed when unused for so long
 
 
@@ -40,16 +40,28 @@ def kernel(function: Callable[..., Any] | None = None, *, parallel: bool = True)
     function : callable
         Loops over arrays. `numba.prange` marks the loop whose steps run on several threads.
     parallel : bool
-        False for helpers that are called inside another kernel.
+        False for helpers that are called inside another kernel. A parallel kernel is called from Python only, by any
+        thread and in forked processes too (`threads`).
     """
     if function is None:
         return functools.partial(kernel, parallel=parallel)
+    if not parallel:
+        return _compiled(function, cache_folder())
+    # Numba's cache does not look at `parallel`: the two kinds of code need two folders
+    alone = functools.cache(lambda: _compiled(function, cache_folder() / "alone"))
+    return threads.parallel(_compiled(function, cache_folder(), parallel=True), alone)
+
+
+def _compiled(function: Callable[..., Any], folder: Path, parallel: bool = False) -> Any:
     config: Any = numba.config  # its settings are made at run time, unseen by type checkers
-    before, config.CACHE_DIR = config.CACHE_DIR, str(cache_folder())
-    try:
-        return numba.njit(function, parallel=parallel, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH)
-    finally:
-        config.CACHE_DIR = before
+    with _settings:
+        before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+        try:
+            return numba.njit(
+                function, parallel=parallel, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH
+            )
+        finally:
+            config.CACHE_DIR = before
 
 
 @functools.cache

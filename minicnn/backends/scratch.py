@@ -57,8 +57,15 @@ class Pool:
             self._buffers.clear()
             self.waiting = 0
 
+    def begin_again(self) -> None:
+        """In a forked process: the thread that held the lock is not here, and what it was doing is half done."""
+        self._lock = threading.RLock()
+        self.clear()
+
 
 POOL = Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=POOL.begin_again)
 
 
 class Scratch:

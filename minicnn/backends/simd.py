@@ -47,7 +47,7 @@ from numba.extending import intrinsic, overload, register_model
 
 FLAGS = ("contract",)  # a product and a sum may become one multiply-add; nothing else may be changed
 
-# ---- the machine ------------------------------------------------------------------------------------------------------
+# ---- the machine -----------------------------------------------------------------------------------------------------
 
 AVX512_NAMES = ("skylake-avx512", "cascadelake", "icelake", "rocketlake", "tigerlake", "sapphirerapids", "znver4")
 AVX2_NAMES = ("haswell", "broadwell", "skylake", "alderlake", "znver1", "znver2", "znver3")
@@ -55,7 +55,8 @@ AVX2_NAMES = ("haswell", "broadwell", "skylake", "alderlake", "znver1", "znver2"
 
 def cpu_features() -> set[str]:
     """What Numba compiles for: this CPU, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say."""
-    given, name = config.CPU_FEATURES, config.CPU_NAME
+    settings: Any = config  # made at run time, unseen by type checkers
+    given, name = settings.CPU_FEATURES, settings.CPU_NAME
     if given:
         return {word[1:] for word in given.split(",") if word.startswith("+")}
     if not name or name == "host":
@@ -87,13 +88,13 @@ def lanes_of(dtype: Any) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
-# ---- the type ---------------------------------------------------------------------------------------------------------
+# ---- the type --------------------------------------------------------------------------------------------------------
 
 
 class Vector(types.Type):
     """One register of `lanes` numbers of type `dtype`."""
 
-    def __init__(self, dtype: types.Float) -> None:
+    def __init__(self, dtype: Any) -> None:
         self.dtype = dtype
         self.lanes = VECTOR_BYTES * 8 // dtype.bitwidth
         super().__init__(f"vector({dtype} x {self.lanes})")
@@ -119,7 +120,7 @@ def _tile(array: types.Array, mr: Any, nv: Any) -> types.UniTuple:
     return types.UniTuple(_of(array), mr.literal_value * nv.literal_value)
 
 
-# ---- LLVM, as few lines as possible -----------------------------------------------------------------------------------
+# ---- LLVM, as few lines as possible ----------------------------------------------------------------------------------
 
 
 class Emit:
@@ -173,7 +174,7 @@ class Emit:
         return [self.after(row, step.type, v * vector.lanes) for row in rows for v in range(nv)]
 
 
-# ---- vectors ----------------------------------------------------------------------------------------------------------
+# ---- vectors ---------------------------------------------------------------------------------------------------------
 
 
 def lanes(a: Any) -> int:
@@ -327,11 +328,11 @@ def vstores(typing: Any, vs: Any, a: Any, i: Any, step: Any) -> Any:
     return types.void(vs, a, types.intp, types.intp), code
 
 
-# ---- tiles ------------------------------------------------------------------------------------------------------------
+# ---- tiles -----------------------------------------------------------------------------------------------------------
 
 
 @intrinsic(prefer_literal=True)
-def tile_zero(typing: Any, MR: Any, NV: Any, c: Any) -> Any:  # noqa: N803
+def tile_zero(typing: Any, MR: Any, NV: Any, c: Any) -> Any:
     tile = _tile(c, MR, NV)
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -341,7 +342,7 @@ def tile_zero(typing: Any, MR: Any, NV: Any, c: Any) -> Any:  # noqa: N803
 
 
 @intrinsic(prefer_literal=True)
-def tile_load(typing: Any, MR: Any, NV: Any, c: Any, ic: Any, ldc: Any) -> Any:  # noqa: N803
+def tile_load(typing: Any, MR: Any, NV: Any, c: Any, ic: Any, ldc: Any) -> Any:
     tile = _tile(c, MR, NV)
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -354,7 +355,7 @@ def tile_load(typing: Any, MR: Any, NV: Any, c: Any, ic: Any, ldc: Any) -> Any: 
 
 
 @intrinsic(prefer_literal=True)
-def tile_fma(  # noqa: PLR0913
+def tile_fma(
     typing: Any,
     MR: Any,
     NV: Any,
@@ -363,7 +364,7 @@ def tile_fma(  # noqa: PLR0913
     ia: Any,
     lda: Any,
     b: Any,
-    ib: Any,  # noqa: N803
+    ib: Any,
 ) -> Any:
     nv, vector = NV.literal_value, tile.dtype
 
@@ -383,7 +384,7 @@ def tile_fma(  # noqa: PLR0913
 
 
 @intrinsic(prefer_literal=True)
-def tile_add(typing: Any, MR: Any, NV: Any, tile: Any, c: Any, ic: Any, ldc: Any) -> Any:  # noqa: N803
+def tile_add(typing: Any, MR: Any, NV: Any, tile: Any, c: Any, ic: Any, ldc: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = Emit(context, builder)
         start = emit.pointer(c, args[3], args[4])
@@ -407,7 +408,7 @@ def tile_relu(typing: Any, tile: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def tile_store(typing: Any, MR: Any, NV: Any, tile: Any, c: Any, ic: Any, ldc: Any) -> Any:  # noqa: N803
+def tile_store(typing: Any, MR: Any, NV: Any, tile: Any, c: Any, ic: Any, ldc: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = Emit(context, builder)
         start = emit.pointer(c, args[3], args[4])

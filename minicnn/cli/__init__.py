@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from minicnn.cli import algorithms, doctor, finetune, gradcheck, predict, summary
+from minicnn.cli import algorithms, bench, doctor, finetune, gradcheck, predict, summary, warmup
 from minicnn.errors import MinicnnError
 
 INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
@@ -29,7 +29,9 @@ app.command()(predict.predict)
 app.command()(summary.summary)
 app.command()(gradcheck.gradcheck)
 app.command()(algorithms.algorithms)
+app.command()(bench.bench)
 app.command()(doctor.doctor)
+app.command()(warmup.warmup)
 
 
 def _version(wanted: bool) -> None:

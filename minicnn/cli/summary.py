@@ -15,7 +15,7 @@ MOST_VALUES = 2**28  # of an input: 1 GiB in float32
 
 def summary(
     model: Annotated[
-        str, typer.Argument(help="Architecture (resnet18, resnet34, cnn), weights file, or embedded name.")
+        str, typer.Argument(help="Architecture (resnet18, resnet34, vgg16, cnn), weights file, or embedded name.")
     ] = "resnet18",
     input_shape: Annotated[
         str | None,
@@ -46,6 +46,8 @@ def summary(
         size = 32 if model == "cnn" else 224
         if model == "cnn" and (width or stem):
             raise ArgumentError("a cnn has no width and no stem", called="summary", hint="leave out --width and --stem")
+        if model == "vgg16" and stem:
+            raise ArgumentError("a VGG has no stem", called="summary", hint="leave out --stem")
         network = MODELS[model](**arguments)
     elif arguments:
         raise ArgumentError(

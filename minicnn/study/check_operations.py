@@ -88,7 +88,10 @@ def _conv2d(rng: Any) -> list[Case]:
     draw = rng.standard_normal
     plain = (draw((2, 3, 7, 5)), draw((4, 3, 3, 2)), draw(4))
     grouped = (draw((1, 4, 8, 7)), draw((6, 2, 3, 3)), draw(6))
+    square = (draw((2, 3, 7, 5)), draw((4, 3, 3, 3)), draw(4))
     return [
+        Case(lambda x, w, b: F.conv2d(x, w, b, padding=1), square),
+        Case(lambda x, w, b: F.conv2d(x, w, b, stride=(2, 3), padding=1), square),
         Case(lambda x, w, b: F.conv2d(x, w, b, stride=(2, 1), padding=(1, 0), dilation=(1, 2)), plain),
         Case(lambda x, w, b: F.conv2d(x, w, b, stride=3, padding=2, groups=2), grouped),
     ]

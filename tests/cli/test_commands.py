@@ -58,7 +58,8 @@ def test_gradcheck_of_one_operation(run):
     code, text, _ = run("gradcheck", "--operation", "conv2d", "--json")
     assert code == 0
     rows = json.loads(text)
-    assert {row["algorithm"] for row in rows} == {"im2col", "loops", "formula"}
+    assert {row["algorithm"] for row in rows} == set(minicnn.algorithms("conv2d"))
+    assert "winograd4" in {row["algorithm"] for row in rows}
     assert all(row["ok"] and row["worst"] < 1e-6 and row["entries"] > 100 for row in rows)
 
 
@@ -97,8 +98,9 @@ def test_gradcheck_of_an_unknown_operation(run, one_line):
 
 
 def test_algorithms(run, one_line):
-    assert run("algorithms", "conv2d")[1].split() == ["conv2d", "im2col,", "loops,", "formula"]
-    assert json.loads(run("algorithms", "--json")[1])["linear"] == ["matmul", "loops", "formula"]
+    listed = ["conv2d", "winograd4,", "winograd2,", "direct,", "im2col,", "loops,", "formula"]
+    assert run("algorithms", "conv2d")[1].split() == listed
+    assert json.loads(run("algorithms", "--json")[1])["linear"] == ["tiled", "matmul", "loops", "formula"]
     code, _, err = run("algorithms", "conv3d")
     assert code == 2
     assert "no operation is named 'conv3d'" in one_line(err)
@@ -189,3 +191,22 @@ def test_other_exceptions_are_faults_of_ours_and_are_shown_whole(monkeypatch):
     monkeypatch.setattr(machine, "describe", lambda: {}[0])
     with pytest.raises(KeyError):
         main(["doctor"])
+
+
+def test_algorithms_say_which_runs_and_why(run, one_line):
+    code, text, _ = run("algorithms", "conv2d", "--shape", "8x64x56x56")
+    assert code == 0
+    lines = text.splitlines()
+    assert lines[1] == "forward: winograd4 runs"
+    assert [line.split()[0] for line in lines[2:8]] == [
+        "winograd4", "winograd2", "direct", "im2col", "loops", "formula"
+    ]  # fmt: skip
+    stem = ("--shape", "1x3x224x224", "--kernel", "64x7x7", "--stride", 2, "--padding", 3)
+    found = json.loads(run("algorithms", *stem, "--json")[1])
+    assert found["forward"]["runs"] == "direct"
+    assert found["forward"]["refused"]["winograd4"] == "the kernel must be 3x3"
+    for wrong in ("8x64x56", "8x64x56x0", "a"):
+        code, _, err = run("algorithms", "--shape", wrong)
+        assert code == 2
+        assert "--shape is not valid" in one_line(err)
+    assert "only conv2d" in run("algorithms", "relu", "--shape", "1x1x1x1")[2]

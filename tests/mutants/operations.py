@@ -104,6 +104,176 @@ def _(patch: Any) -> None:
         patch.setattr(module, "pad", lambda x, padding: windows.pad(x, padding, 1.0))
 
 
+def tiled(patch: Any, pass_name: str, make: Any, *names: str) -> None:
+    """A wrong pass in the algorithms that have no windows of their own, or in those named."""
+    for name in names or ("winograd4", "winograd2", "direct"):
+        passes = operation("conv2d").algorithm(name).passes
+        patch.setitem(passes, pass_name, make(passes[pass_name]))
+
+
+@mutant("conv2d: a halo of ones", "ops/test_conv2d_algorithms")
+def _(patch: Any) -> None:
+    from minicnn.ops.conv2d import formula
+
+    def make(right: Any) -> Any:
+        def wrong(x: Array, w: Array, b: Array, *, padding: Any, **options: Any) -> Array:
+            ones = windows.pad(np.zeros_like(x), padding, 1.0)
+            return right(x, w, b, padding=padding, **options) + formula.forward(
+                ones, w, None, padding=(0, 0), **options
+            )
+
+        return wrong
+
+    tiled(patch, "forward", make)
+
+
+@mutant("conv2d: a wrong number in a matrix of Winograd's", "ops/test_conv2d_algorithms")
+def _(patch: Any) -> None:
+    from minicnn.backends.simd import lanes_of
+    from minicnn.ops.conv2d import winograd
+
+    right = winograd.transform
+
+    def wrong(m: int, w: Array, adjoint: bool, u: Array) -> None:
+        right(m, w, adjoint, u)
+        k, c = (-(-size // 16) * 16 for size in (w.shape[:2][::-1] if adjoint else w.shape[:2]))
+        wide = winograd.panel_vectors(k, w.dtype) * lanes_of(w.dtype)
+        step = c * wide + winograd.SKEW
+        u[: k // wide * (m + 2) ** 2 * step].reshape(k // wide, m + 2, m + 2, step)[:, 1] *= 1.001  # a row of G
+
+    patch.setattr(winograd, "transform", wrong)
+
+
+@mutant("conv2d: spare channels are not zeroed", "ops/test_conv2d_algorithms")
+def _(patch: Any) -> None:
+    from minicnn.ops.conv2d import direct, winograd
+
+    def wrong(b: Any, y: Any) -> Array:
+        bias = np.ones(y.channels, y.flat.dtype)
+        bias[: y.shape[1]] = 0 if b is None else b
+        return bias
+
+    for module in (direct, winograd):
+        patch.setattr(module, "padded_bias", wrong)
+
+
+@mutant("conv2d: the bias of the panel before", "ops/test_conv2d_algorithms")
+def _(patch: Any) -> None:
+    from minicnn.ops.conv2d import direct, winograd
+
+    def make(right: Any) -> Any:
+        def wrong(b: Any, y: Any) -> Array:
+            bias = right(b, y)
+            bias[: y.shape[1] // 16 * 16] = np.roll(bias[: y.shape[1] // 16 * 16], 16)
+            return bias
+
+        return wrong
+
+    for module in (direct, winograd):
+        patch.setattr(module, "padded_bias", make(module.padded_bias))
+
+
+@mutant("conv2d: kernels are not turned in grad_input of the tiled algorithms", "ops/test_conv2d_algorithms", "conv2d")
+def _(patch: Any) -> None:
+    from minicnn.ops.conv2d import direct, winograd
+
+    transform, pack = winograd.transform, direct.pack_weights
+
+    def turned(w: Array, adjoint: bool) -> Array:
+        return w[:, :, ::-1, ::-1] if adjoint else w
+
+    patch.setattr(winograd, "transform", lambda m, w, adjoint, u: transform(m, turned(w, adjoint), adjoint, u))
+    patch.setattr(
+        direct,
+        "pack_weights",
+        lambda w, packed, layout, adjoint, *rest: pack(turned(w, adjoint), packed, layout, adjoint, *rest),
+    )
+
+
+@mutant("conv2d: the last, overlapping tile stands one pixel to the left", "ops/test_conv2d_algorithms")
+def _(patch: Any) -> None:
+    from minicnn.ops.conv2d import direct
+
+    def make(right: Any) -> Any:
+        def wrong(*arrays: Array, **options: Any) -> Array:
+            y = right(*arrays, **options)
+            q = y.shape[3]
+            rows = direct.tile_rows(q)
+            if q % rows:
+                y[:, :, :, q - rows - 1 : q - 1] = y[:, :, :, q - rows :].copy()
+            return y
+
+        return wrong
+
+    tiled(patch, "forward", make, "direct")
+
+
+@mutant("conv2d: the last row of tiles is lost where it is not whole", "ops/test_conv2d_algorithms")
+def _(patch: Any) -> None:
+    def make(right: Any) -> Any:
+        def wrong(x: Array, *arrays: Any, **options: Any) -> Array:
+            y = right(x, *arrays, **options)
+            if y.shape[2] > 4 and y.shape[2] % 4:
+                y[:, :, y.shape[2] // 4 * 4 :] = 0
+            return y
+
+        return wrong
+
+    for pass_name in ("forward", "grad_input"):
+        tiled(patch, pass_name, make, "winograd4")
+
+
+@mutant("conv2d: remainder classes of stride 2 exchanged", "ops/test_conv2d_algorithms", "conv2d")
+def _(patch: Any) -> None:
+    from minicnn.ops.conv2d import direct
+
+    right = direct._remainder
+
+    def wrong(axis: int, i: int, *shapes: Any) -> Any:
+        here = right(axis, i, *shapes)
+        stride = shapes[2][axis]
+        return here if stride == 1 else here._replace(first=right(axis, (i + 1) % stride, *shapes).first)
+
+    patch.setattr(direct, "_remainder", wrong)
+
+
+@mutant("conv2d: pixels that no window sees keep what the memory held", "ops/test_conv2d_algorithms")
+def _(patch: Any) -> None:
+    def make(right: Any) -> Any:
+        def wrong(dy: Array, w: Array, *, stride: Any, **options: Any) -> Array:
+            dx = right(dy, w, stride=stride, **options)
+            if stride[0] > w.shape[2]:
+                dx[:, :, w.shape[2] :: stride[0]] = 1e-3
+            return dx
+
+        return wrong
+
+    tiled(patch, "grad_input", make, "direct")
+
+
+@mutant("conv2d: the cheapest runs whether it fits or not", "ops/test_registry")
+def _(patch: Any) -> None:
+    op = operation("conv2d")
+    patch.setattr(op, "choose", lambda problem: min(op.algorithms, key=lambda name: op.cost(name, problem)))
+
+
+@mutant("conv2d: a choice is remembered for other options too", "ops/test_registry")
+def _(patch: Any) -> None:
+    right = type(operation("conv2d")).problem
+
+    def wrong(self: Any, pass_name: str, arrays: Any, options: Any) -> Any:
+        problem = right(self, pass_name, arrays, options)
+        remembered = self._choices
+        key = (pass_name, problem.shapes)
+        for known in list(remembered):
+            if known[:2] == key:
+                full = (pass_name, problem.shapes, problem.dtype, problem.device, *problem.options.items())
+                remembered.setdefault(full, remembered[known])
+        return problem
+
+    patch.setattr(type(operation("conv2d")), "problem", wrong)
+
+
 @mutant("conv2d: groups see the wrong channels", "ops/test_conv2d")
 def _(patch: Any) -> None:
     def make(right: Any) -> Any:

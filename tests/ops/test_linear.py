@@ -16,7 +16,7 @@ from minicnn.ops import linear
 from minicnn.ops.registry import algorithm
 
 NAN = np.nan
-ALGORITHMS = ("formula", "loops", "matmul")
+ALGORITHMS = ("formula", "loops", "matmul", "tiled")
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
 
 # shape of x, number of outputs: one-sized and prime sizes, a vector, several leading axes, more than one piece of work
@@ -100,7 +100,7 @@ def test_against_numpy(each_algorithm, shape, outputs):
     assert_close(linear.grad_bias(dy), gradients.sum(axis=0), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["loops", "matmul"])
+@pytest.mark.parametrize("name", ["loops", "matmul", "tiled"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("shape", "outputs"), CASES)
 def test_equal_to_formula(name, shape, outputs, dtype):
@@ -180,7 +180,7 @@ def test_float16_runs_through_the_formula():
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
-@pytest.mark.parametrize("name", ["loops", "matmul"])
+@pytest.mark.parametrize("name", ["loops", "matmul", "tiled"])
 def test_threads_do_not_change_a_bit(name):
     arrays = draw((67, 530), 41, np.float32)
     before, results = numba.get_num_threads(), []

@@ -1,6 +1,8 @@
-"""Matrix product: by hand; blocked and loops against formula; broadcasting; gradients; errors."""
+"""Matrix product: by hand; tiled, blocked and loops against formula; broadcasting; gradients; errors."""
 
 from __future__ import annotations
+
+import itertools
 
 import numba
 import numpy as np
@@ -10,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn.autograd import Tensor, apply
+from minicnn.backends.simd import lanes_of
 from minicnn.errors import DTypeError, ShapeError
 from minicnn.gradcheck import gradcheck
 from minicnn.ops import matmul
+from minicnn.ops.matmul import tiled, tiled_kernels
 from minicnn.ops.matmul.blocked import COLUMNS, ROWS, STRIP, add_product
 from minicnn.ops.registry import algorithm
 
 NAN = np.nan
-ALGORITHMS = ("formula", "loops", "blocked")
+ALGORITHMS = ("formula", "loops", "blocked", "tiled")
 TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
 
 # shapes of a and b: one-sized, prime, fours and what is left of them, repeated leading axes, vectors
@@ -112,7 +116,7 @@ def test_against_numpy(each_algorithm, a_shape, b_shape, dtype):
     assert_close(y, np.asarray(np.matmul(a.astype(np.float64), b), dtype), rtol=TOLERANCE[a.dtype])
 
 
-@pytest.mark.parametrize("name", ["loops", "blocked"])
+@pytest.mark.parametrize("name", ["loops", "blocked", "tiled"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("a_shape", "b_shape"), CASES)
 def test_equal_to_formula(name, a_shape, b_shape, dtype):
@@ -170,6 +174,77 @@ def test_any_shape(batch, sizes, shown, dropped, seed):
     assert_close((db * b).sum(), (dy * y).sum(), rtol=1e-11, atol=1e-11)
 
 
+# ---- tiles ----------------------------------------------------------------------------------------------------------
+
+HEIGHTS = (*tiled_kernels.HEIGHTS, 16)
+EDGES = sorted({1, 2, *(h + d for h in HEIGHTS for d in (-1, 0, 1)), 67})
+
+
+def turn(x):
+    """The same matrix, its columns contiguous."""
+    return np.ascontiguousarray(x.T).T
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", EDGES)
+def test_tiles_at_their_borders(rows, dtype):
+    """Rows and columns around whole tiles, every way to lie in memory, with and without a bias."""
+    wide = tiled_kernels.NV * lanes_of(dtype)
+    for columns in (1, wide - 1, wide, 2 * wide + 3, 131):
+        for inner in (1, 2, 67):
+            a, b, bias = draw((rows, inner), (inner, columns), dtype)
+            exact = a.astype(np.float64) @ b.astype(np.float64)
+            for left, right in itertools.product((a, turn(a)), (b, turn(b))):
+                assert_close(tiled.product(left, right), exact.astype(dtype), rtol=TOLERANCE[a.dtype])
+                y = tiled.product(left, right, bias[0])
+                assert_close(y, (exact + bias[0]).astype(dtype), rtol=TOLERANCE[a.dtype])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "columns"), [(2, 45), (45, 2), (33, 40), (130, 70)])
+def test_long_sums_are_done_in_parts(monkeypatch, rows, columns, dtype):
+    """Parts of a few steps, the last one shorter, in every way to lie; and sums over users, part by part."""
+    monkeypatch.setattr(tiled, "PANEL_BYTES", 1000)
+    monkeypatch.setattr(tiled, "PLACE_BYTES", 700)
+    a, b, _ = draw((rows, 103), (103, columns), dtype)
+    bias = np.arange(columns, dtype=dtype)
+    exact = (a.astype(np.float64) @ b + bias).astype(dtype)
+    for left, right in itertools.product((a, turn(a)), (b, turn(b))):
+        assert_close(tiled.product(left, right, bias), exact, rtol=10 * TOLERANCE[a.dtype])
+    a, b, dy = draw((3, rows, 103), (103, columns), dtype)
+    with algorithm(matmul="tiled"):
+        db = matmul.grad_b(dy, a, b.shape)
+    assert_close(db, np.einsum("tmk,tmn->kn", a, dy), rtol=10 * TOLERANCE[a.dtype])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("place", [(0, 0), (22, 40), (7, 3)])
+def test_nan_and_infinity_stay_in_their_row_and_column(place, dtype):
+    a, b = np.ones((23, 31), dtype), np.ones((31, 41), dtype)
+    a[place[0], 5], b[9, place[1]] = np.nan, np.inf
+    expected = np.full((23, 41), 31, dtype)
+    expected[:, place[1]] = np.inf
+    expected[place[0]] = np.nan
+    for left, right in itertools.product((a, turn(a)), (b, turn(b))):
+        assert_close(tiled.product(left, right), expected, nan_ok=True)
+
+
+def test_an_empty_sum_is_the_bias():
+    bias = np.arange(3.0)
+    y = tiled.product(np.zeros((2, 0)), np.zeros((0, 3)), bias)
+    assert_close(y, np.array([bias, bias]))
+    assert tiled.product(np.zeros((0, 4)), np.zeros((4, 3)), bias).shape == (0, 3)
+
+
+def test_old_numbers_in_the_working_memory_do_no_harm():
+    """Scratch buffers come back as they were left: here full of NaN."""
+    a, b, _ = draw((9, 21), (21, 19))
+    expected = a @ b
+    tiled.product(np.full_like(a, NAN), turn(np.full_like(b, NAN)))
+    for left, right in itertools.product((a, turn(a)), (b, turn(b))):
+        assert_close(tiled.product(left, right), expected, rtol=1e-12)
+
+
 # ---- arrays ---------------------------------------------------------------------------------------------------------
 
 
@@ -220,7 +295,7 @@ def test_float16_runs_through_the_formula():
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
-@pytest.mark.parametrize("name", ["loops", "blocked"])
+@pytest.mark.parametrize("name", ["loops", "blocked", "tiled"])
 def test_threads_do_not_change_a_bit(name):
     arrays = draw((3, 1, 37, 61), (2, 61, 530), np.float32)
     before, results = numba.get_num_threads(), []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import determinism_work as work
+import numba
 import numpy as np
 import pytest
 from compare import assert_close
@@ -16,9 +17,11 @@ from minicnn.errors import AlgorithmError
 from minicnn.nn import functional as F  # noqa: N812
 from minicnn.ops import conv2d, max_pool2d
 from minicnn.ops.conv2d import formula
-from minicnn.ops.registry import OPERATIONS, operation
+from minicnn.ops.registry import OPERATIONS, Problem, operation
 
 X, W = np.ones((2, 3, 5, 5)), np.full((4, 3, 3, 3), 0.5)
+BUILT_IN = ["winograd4", "winograd2", "direct", "im2col", "loops", "formula"]  # of conv2d
+THERE = f"hint: there are {', '.join(BUILT_IN)}"
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +53,19 @@ def ran() -> set[str]:
     return {name for _, name, _ in seen}
 
 
+def options(**changes) -> dict:
+    """Options of a convolution as the passes get them."""
+    return {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1, **changes}
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """conv2d's operation, which remembers no choice."""
+    op = operation("conv2d")
+    monkeypatch.setattr(op, "_choices", {})
+    return op
+
+
 def refused(text: str, call, *arguments, **options) -> None:
     with pytest.raises(AlgorithmError) as caught:
         call(*arguments, **options)
@@ -60,11 +76,11 @@ def refused(text: str, call, *arguments, **options) -> None:
 
 
 def test_list():
-    assert minicnn.algorithms("conv2d") == ["im2col", "loops", "formula"]
+    assert minicnn.algorithms("conv2d") == BUILT_IN
     assert minicnn.algorithms("relu") == ["vector", "loops", "formula"]
     every = minicnn.algorithms()
     assert list(every) == sorted(OPERATIONS)
-    assert every["conv2d"] == ["im2col", "loops", "formula"]
+    assert every["conv2d"] == BUILT_IN
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
@@ -77,19 +93,23 @@ def test_every_operation_has_a_formula_and_every_algorithm_all_passes(name):
 
 
 @pytest.mark.parametrize(
-    ("pass_name", "dtype", "compiled", "mine"),
+    ("pass_name", "dtype", "padding", "compiled", "winograd", "mine"),
     [
-        ("forward", np.float32, "", ""),
-        ("grad_bias", np.float64, "", "it has no pass grad_bias"),
-        ("forward", np.float16, "dtype must be float32 or float64", ""),
+        ("forward", np.float32, 1, "", "", ""),
+        ("forward", np.float32, 0, "", "padding must be (1, 1)", ""),
+        ("grad_bias", np.float64, 0, "", "", "it has no pass grad_bias"),
+        ("forward", np.float16, 1, "dtype must be float32 or float64", "dtype must be float32 or float64", ""),
     ],
 )
-def test_supporting(calls, pass_name, dtype, compiled, mine):
+def test_supporting(calls, pass_name, dtype, padding, compiled, winograd, mine):
     op = operation("conv2d")
-    problem = op.problem(pass_name, (X.astype(dtype), W.astype(dtype), None), {"stride": (1, 1)})
+    problem = op.problem(pass_name, (X.astype(dtype), W.astype(dtype), None), options(padding=(padding, padding)))
     assert (problem.operation, problem.pass_name, problem.device) == ("conv2d", pass_name, "cpu")
     assert (problem.shapes, problem.dtype) == (((2, 3, 5, 5), (4, 3, 3, 3), None), dtype)
-    assert op.supporting(problem) == {"im2col": compiled, "loops": compiled, "formula": "", "mine": mine}
+    found = op.supporting(problem)
+    assert list(found) == [*BUILT_IN, "mine"]
+    assert {found.pop(name) for name in ("winograd4", "winograd2")} == {winograd}
+    assert found == {"direct": compiled, "im2col": compiled, "loops": compiled, "formula": "", "mine": mine}
     assert calls == []
 
 
@@ -152,7 +172,6 @@ def test_threads_do_not_see_each_others_names():
 
 
 def test_unknown_names():
-    there = "hint: there are winograd4, winograd2, direct, im2col, loops, formula"
     with pytest.raises(
         AlgorithmError, match="no operation is named 'conv3d'; hint: there are adaptive_avg_pool2d, add"
     ):
@@ -161,8 +180,8 @@ def test_unknown_names():
         with pytest.raises(AlgorithmError, match="no operation is named 'conv3d'"):
             call("conv3d")
     for names, text in [
-        ({"conv2d": "fast"}, f"conv2d: no algorithm is named 'fast'; {there}"),
-        ({"relu": "formula", "conv2d": ""}, f"conv2d: no algorithm is named ''; {there}"),
+        ({"conv2d": "fast"}, f"conv2d: no algorithm is named 'fast'; {THERE}"),
+        ({"relu": "formula", "conv2d": ""}, f"conv2d: no algorithm is named ''; {THERE}"),
     ]:
         refused(text, minicnn.algorithm(**names).__enter__)
     with pytest.raises(AlgorithmError, match="no operation is named 'conv3d'"), minicnn.algorithm(conv3d="loops"):
@@ -187,11 +206,123 @@ def test_a_named_algorithm_that_does_not_support_the_problem():
     assert_close(conv2d.forward(x, w), np.full((2, 4, 3, 3), 13.5, np.float16))
 
 
+# ---- the cheapest ----------------------------------------------------------------------------------------------------
+
+
+def cheap(monkeypatch, op, *names) -> list:
+    """These cost 1, 2, ..., all others 100; returns the list of (name, problem) that are asked for."""
+    asked = []
+
+    def cost(name, problem):
+        asked.append((name, problem))
+        return float(names.index(name) + 1) if name in names else 100.0
+
+    monkeypatch.setattr(op, "cost", cost)
+    return asked
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_cheapest_runs_wherever_it_stands_in_the_list(name, fresh, monkeypatch):
+    cheap(monkeypatch, fresh, name)
+    with work.passes_that_run() as seen:
+        conv2d.forward(X, W, padding=1)
+    assert {chosen for _, chosen, _ in seen} == {name}
+
+
+def test_the_cheapest_that_fits_runs_and_others_are_not_asked_for_a_cost(fresh, monkeypatch):
+    asked = cheap(monkeypatch, fresh, "winograd4", "winograd2", "loops", "im2col")
+    assert ran() == {"loops"}
+    assert {name for name, _ in asked} == {"direct", "im2col", "loops", "formula"}
+    with minicnn.algorithm(conv2d="formula"):
+        assert ran() == {"formula"}
+    assert fresh.pick(fresh.problem("forward", (X.astype(np.float16), W), options())).name == "formula"
+
+
+def test_a_choice_is_remembered_for_the_same_problem(fresh, monkeypatch):
+    asked = cheap(monkeypatch, fresh, "loops")
+    x, w = X.astype(np.float32), W.astype(np.float32)
+    dy = np.ones((2, 4, 3, 3))
+    calls = [
+        lambda: conv2d.forward(X, W),
+        lambda: conv2d.forward(x, w),  # another dtype
+        lambda: conv2d.forward(X[:1], W),  # another shape
+        lambda: conv2d.forward(X, W, np.zeros(4)),  # with a bias
+        lambda: conv2d.forward(X, W, padding=1),  # other options
+        lambda: conv2d.grad_input(dy, W, X.shape),  # other passes
+        lambda: conv2d.grad_weight(dy, X, W.shape),
+    ]
+    for call in calls:
+        before = len(asked)
+        call()
+        assert len(asked) > before
+    before = len(asked)
+    cheap(monkeypatch, fresh, "formula")  # too late for these problems
+    with work.passes_that_run() as seen:
+        for call in calls:
+            call()
+    assert {name for _, name, _ in seen} == {"loops"}
+    assert len(asked) == before
+
+
+def test_one_s_own_is_neither_asked_for_a_cost_nor_chosen(calls, fresh, monkeypatch):
+    asked = cheap(monkeypatch, fresh, "mine", "loops")
+    assert ran() == {"loops"}
+    assert "mine" not in {name for name, _ in asked}
+    assert calls == []
+
+
+def test_without_a_cost_the_first_that_fits_runs(fresh, monkeypatch):
+    monkeypatch.setattr(fresh, "cost", None)
+    assert ran() == {"direct"}
+    assert fresh.choose(fresh.problem("forward", (X, W, None), options(padding=(1, 1)))) == "winograd4"
+    assert fresh.choose(fresh.problem("forward", (X, W, None), options(groups=3))) == "im2col"
+
+
+def shaped(pass_name, x, w, dtype=np.float32, **changes) -> Problem:
+    """A problem of conv2d by its shapes; y has the size of x."""
+    o, y = options(**changes), (x[0], w[0], *x[2:])
+    shapes = {"forward": (x, w, None), "grad_input": (y, w), "grad_weight": (y, x)}[pass_name]
+    extra = {"forward": {}, "grad_input": {"x_shape": x}, "grad_weight": {"w_shape": w}}[pass_name]
+    return Problem("conv2d", pass_name, shapes, np.dtype(dtype), "cpu", {**extra, **o})
+
+
+LAYERS = [
+    ((n, c, size, size), (c, c, 3, 3), {"padding": (1, 1)})
+    for n in (1, 8, 32)
+    for c, size in ((8, 5), (16, 32), (64, 56), (64, 8), (128, 28), (256, 14), (512, 7))
+]
+
+
+@pytest.mark.parametrize("pass_name", ["forward", "grad_input", "grad_weight"])
+def test_what_the_model_of_convolution_chooses(pass_name):
+    op = operation("conv2d")
+    assert op.choose(shaped(pass_name, (8, 64, 56, 56), (64, 64, 3, 3), padding=(1, 1))) == "winograd4"
+    assert op.choose(shaped(pass_name, (8, 64, 56, 56), (64, 64, 1, 1))) == "direct"
+    assert op.choose(shaped(pass_name, (8, 64, 56, 56), (64, 64, 5, 5), padding=(2, 2))) == "direct"
+    assert op.choose(shaped(pass_name, (8, 64, 9, 9), (64, 32, 3, 3), padding=(1, 1), groups=2)) == "im2col"
+    for x, w, o in LAYERS:
+        problem = shaped(pass_name, x, w, **o)
+        assert not op.algorithm(op.choose(problem)).broken_rule(problem)
+        assert op.choose(shaped(pass_name, x, w, np.float64, **o)) == "im2col"
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
+def test_a_choice_does_not_follow_the_number_of_threads():
+    """Another algorithm means other bits."""
+    op = operation("conv2d")
+    problems = [shaped(p, x, w, **o) for p in ("forward", "grad_input", "grad_weight") for x, w, o in LAYERS]
+    found = []
+    for count in (1, 2):
+        with work.threads(count):
+            found.append([[op.cost(name, problem) for name in BUILT_IN] for problem in problems])
+    assert found[0] == found[1]
+
+
 # ---- one's own ------------------------------------------------------------------------------------------------------
 
 
 def test_an_own_algorithm_runs_only_where_it_is_named(calls):
-    assert minicnn.algorithms("conv2d") == ["im2col", "loops", "formula", "mine"]
+    assert minicnn.algorithms("conv2d") == [*BUILT_IN, "mine"]
     assert_close(conv2d.forward(X, W), np.full((2, 4, 3, 3), 13.5))
     assert calls == []
     with minicnn.algorithm(conv2d="mine"):
@@ -227,17 +358,17 @@ def train(steps: int = 12) -> tuple[list[float], dict[str, np.ndarray]]:
 
 
 def test_a_network_trains_with_an_own_forward_and_the_missing_passes_run_as_without_naming(calls):
-    losses, state = train()
+    with work.passes_that_run() as seen:
+        losses, state = train()
+    unnamed = {(name, pass_name) for op, name, pass_name in seen if op == "conv2d"}
     assert calls == []
     with minicnn.algorithm(conv2d="mine"), work.passes_that_run() as seen:
         own_losses, own_state = train()
     assert calls == [(24, 1, 8, 8), (24, 4, 8, 8)] * 12
-    assert {(name, pass_name) for op, name, pass_name in seen if op == "conv2d"} == {
-        ("mine", "forward"),
-        ("im2col", "grad_input"),
-        ("im2col", "grad_weight"),
-        ("im2col", "grad_bias"),
-    }
+    ran_now = {(name, pass_name) for op, name, pass_name in seen if op == "conv2d"}
+    assert {(name, p) for name, p in ran_now if name == "mine"} == {("mine", "forward")}
+    assert {p for _, p in ran_now} == set(operation("conv2d").passes)
+    assert ran_now - {("mine", "forward")} == {(name, p) for name, p in unnamed if p != "forward"}
     assert own_losses[-1] < 0.5 * own_losses[0]
     assert_close(np.array(own_losses), np.array(losses), rtol=1e-4)
     for name, value in own_state.items():
@@ -325,21 +456,21 @@ def test_own_supports():
             conv2d.forward(X, W)
         conv2d.grad_bias(X)  # a pass that it lacks is no matter of its rules
     assert "conv2d.forward: algorithm 'small' does not support this problem" in str(caught.value)
-    assert str(caught.value).endswith("rule: images of at most 4 rows; hint: winograd4, winograd2, direct, im2col, loops, formula would do")
+    assert str(caught.value).endswith("rule: images of at most 4 rows; hint: direct, im2col, loops, formula would do")
 
 
-def test_nothing_would_do():
+def test_nothing_would_do(fresh, monkeypatch):
     """Only an own algorithm supports the problem: without its name the error lists what each one says."""
     x, w = X.astype(np.float16), W.astype(np.float16)
-    op = operation("conv2d")
-    all_algorithms, op.algorithms = op.algorithms, ("im2col", "loops")
-    try:
-        rule = "dtype must be float32 or float64"
-        seen = "seen shapes ((2, 3, 5, 5), (4, 3, 3, 3), None), float16, cpu"
-        text = f"conv2d.forward: no algorithm supports this problem; {seen}; rule: im2col: {rule}; loops: {rule}"
-        refused(text, conv2d.forward, x, w)
-    finally:
-        op.algorithms = all_algorithms
+    monkeypatch.setattr(fresh, "algorithms", ("direct", "im2col", "loops"))
+    rule = "dtype must be float32 or float64"
+    seen = "seen shapes ((2, 3, 5, 5), (4, 3, 3, 3), None), float16, cpu"
+    each = "; ".join(f"{name}: {rule}" for name in fresh.algorithms)
+    text = f"conv2d.forward: no algorithm supports this problem; {seen}; rule: {each}"
+    refused(text, conv2d.forward, x, w)
+    assert fresh._choices == {}
+    minicnn.register_algorithm("conv2d", "mine", forward=formula.forward)
+    refused(f"{text}; mine: ", conv2d.forward, x, w)
 
 
 @pytest.mark.parametrize("answer", [True, False, None, 0])
@@ -363,21 +494,21 @@ def test_registering_again_replaces(calls):
     assert calls == []
 
 
-@pytest.mark.parametrize("name", ["formula", "loops", "im2col"])
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_algorithms_are_not_replaced(name):
     text = f"conv2d: {name!r} is built in; hint: choose another name"
     refused(text, minicnn.register_algorithm, "conv2d", name, forward=lambda *_, **__: 1 / 0)
     with minicnn.algorithm(conv2d=name):
-        assert_close(conv2d.forward(X, W), np.full((2, 4, 3, 3), 13.5))
+        assert_close(conv2d.forward(X, W, padding=1)[:, :, 1:-1, 1:-1], np.full((2, 4, 3, 3), 13.5))
     refused(f"conv2d: {name!r} is not an algorithm of your own", minicnn.unregister_algorithm, "conv2d", name)
 
 
 def test_unregister(calls):
     with minicnn.algorithm(conv2d="mine"):
         minicnn.unregister_algorithm("conv2d", "mine")
-        text = "conv2d: no algorithm is named 'mine'; hint: there are winograd4, winograd2, direct, im2col, loops, formula"
+        text = f"conv2d: no algorithm is named 'mine'; {THERE}"
         refused(text, conv2d.forward, X, W)
-    assert minicnn.algorithms("conv2d") == ["im2col", "loops", "formula"]
+    assert minicnn.algorithms("conv2d") == BUILT_IN
     refused("conv2d: 'mine' is not an algorithm of your own", minicnn.unregister_algorithm, "conv2d", "mine")
     refused(text, minicnn.algorithm(conv2d="mine").__enter__)
 

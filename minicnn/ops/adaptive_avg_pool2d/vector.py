@@ -22,7 +22,7 @@ from minicnn.ops.windows import Pair
 
 def supports(problem: Problem) -> str:
     """Global pooling only."""
-    out = problem.options["output_size"] if problem.pass_name == "forward" else problem.shapes[0][2:]
+    out = problem.options["output_size"] if problem.pass_name == "forward" else (problem.shapes[0] or ())[2:]
     return supports_lines(problem) if tuple(out) == (1, 1) else "the output must be 1 x 1"
 
 

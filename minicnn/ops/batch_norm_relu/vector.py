@@ -108,7 +108,8 @@ def grad(
     """The wanted ones of dx, dweight, dbias and dresidual"""
     needs_x, needs_weight, needs_bias, needs_residual = needs
     with_sums = needs_weight or (needs_x and training)  # otherwise x may be missing
-    dz, many, result = Images.of(y).like(), y.shape[1], []
+    dz, many = Images.of(y).like(), y.shape[1]
+    result: list[Array] = []
     if with_sums:
         sums = _mask_and_sum(Images.of(dy), Images.of(y), Images.of(x), mean, dz)
     else:

@@ -1,9 +1,9 @@
 """What each algorithm of conv2d would cost: the model by which the fastest is chosen.
 
-Time is the larger part of two: arithmetic at the rate that the algorithm's inner loop reaches, and numbers moved through
-memory that the caches do not hold. The model needs to be right only in its order: `minicnn bench conv2d` measures, and
-`minicnn algorithms conv2d --shape ...` shows what the model said. The constants are those of one core with AVX-512; of
-another machine both rates change alike, and the order stays.
+Time is the larger part of two: arithmetic at the rate that the algorithm's inner loop reaches, and numbers moved
+through memory that the caches do not hold. The model needs to be right only in its order: `minicnn bench conv2d`
+measures, and `minicnn algorithms conv2d --shape ...` shows what the model said. The constants are those of one core
+with AVX-512; of another machine both rates change alike, and the order stays.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import get_num_threads
 
 from minicnn.backends.simd import lanes_of
 from minicnn.ops.registry import Problem
 
 PEAK = 12e9 * 16  # floating point operations a second of one core, 16 lanes
 BYTES = 25e9  # bytes a second to and from the last cache, of one core
+THREADS = 2  # of the model: a choice that followed the number of threads would change the bits of results
 CALL = 15e-6  # seconds of a kernel that does next to nothing, for each parallel loop
 
 RATES = {"direct": 0.9, "winograd2": 0.9, "winograd4": 0.9, "im2col": 0.2, "loops": 0.01, "formula": 0.002}
@@ -29,8 +29,8 @@ def cost(name: str, problem: Problem, *, prepared: bool = False) -> float:
         return {"im2col": 0.0, "loops": 1.0, "formula": 2.0}.get(name, 0.5)
     if name not in RATES:
         return float("inf")
-    n, c, k, out, kernel, groups = sizes(problem)
-    seconds = CALL + direct_operations(problem) / (PEAK * get_num_threads() * RATES[name])
+    n, c, k, out, kernel, _ = sizes(problem)
+    seconds = CALL + direct_operations(problem) / (PEAK * THREADS * RATES[name])
     if name in ("im2col", "loops", "formula") or problem.dtype != np.float32:
         # float64 is for checking: the plainer algorithms come first
         return seconds if name in ("im2col", "loops", "formula") else seconds + 1e6
@@ -61,12 +61,12 @@ def sizes(problem: Problem) -> tuple[int, int, int, tuple[int, int], tuple[int, 
         return n, c, k, (out[0], out[1]), (r, s), options["groups"]
     n, k, p, q = first
     if problem.pass_name == "grad_input":
-        return n, options["x_shape"][1], k, (p, q), second[2:], options["groups"]
-    return n, second[1], k, (p, q), options["w_shape"][2:], options["groups"]
+        return n, options["x_shape"][1], k, (p, q), (second[2], second[3]), options["groups"]
+    return n, second[1], k, (p, q), tuple(options["w_shape"][2:]), options["groups"]
 
 
 def _direct(problem: Problem, n: int, c: int, k: int, out: tuple[int, int], kernel: tuple[int, int]) -> float:
-    rate = PEAK * get_num_threads() * RATES["direct"]
+    rate = PEAK * THREADS * RATES["direct"]
     inner, outer = (k, c) if problem.pass_name == "grad_input" else (c, k)
     inner = inner if inner < 16 else -(-inner // 16) * 16  # few channels are read from a compact copy
     outer = -(-outer // lanes_of(problem.dtype)) * lanes_of(problem.dtype)
@@ -74,16 +74,22 @@ def _direct(problem: Problem, n: int, c: int, k: int, out: tuple[int, int], kern
     idle = -(-width // 8) * 8 / width if width >= 8 and width % 7 else max(1.0, 4 / width)  # the last tile overlaps
     work = 2.0 * n * outer * inner * out[0] * out[1] * kernel[0] * kernel[1] * idle
     moved = 4.0 * (n * out[0] * out[1] * (k + c) + 3 * k * c * kernel[0] * kernel[1])
-    return work / rate + moved / (BYTES * get_num_threads()) * 0.25
+    sums = (
+        8.0 * n * k * c * kernel[0] * kernel[1] if problem.pass_name == "grad_weight" else 0.0
+    )  # fetched for each image
+    return work / rate + (0.4 * moved + sums) / (BYTES * THREADS)
 
 
 def _winograd(problem: Problem, m: int, n: int, c: int, k: int, out: tuple[int, int], prepared: bool) -> float:
-    rate = PEAK * get_num_threads() * RATES[f"winograd{m}"]
+    rate = PEAK * THREADS * RATES[f"winograd{m}"]
     points, tiles = (m + 2) ** 2, n * -(-out[0] // m) * -(-out[1] // m)
     c, k = -(-c // 16) * 16, -(-k // 16) * 16
     whole = -(-tiles // 8) * 8 if problem.pass_name != "grad_weight" else tiles
     products = 2.0 * points * whole * c * k
     transforms = 40.0 * points * tiles * (c + k)  # adds, loads and stores, in operations of the same rate
     weights = points * c * k
-    moved = 4.0 * ((1 if prepared else 3) * weights + (0 if weights * 4 <= 3 * 2**20 else 3 * points * tiles * (c + k)))
-    return (products + transforms) / rate + moved / (BYTES * get_num_threads()) * 0.7
+    times = (
+        1 if prepared else 8 if problem.pass_name == "grad_weight" else 6
+    )  # written, fetched and read; dU also cleared
+    moved = 4.0 * (times * weights + (0 if weights * 4 <= 3 * 2**20 else 3 * points * tiles * (c + k)))
+    return (products + transforms) / rate + moved / (BYTES * THREADS) * 0.7

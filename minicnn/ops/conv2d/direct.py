@@ -68,9 +68,9 @@ def read(x: Array, stack: ExitStack, before: Pair, after: Pair) -> Source:
     """
     n, c, height, width = x.shape
     images = Images.behind(x)
-    fits = images is not None and max(before) <= HALO
-    if fits and height + after[0] <= images.rows - HALO and width + after[1] <= images.columns - HALO:
-        if c == images.channels:
+    if images is not None and c == images.channels and max(before) <= HALO:
+        covered = height + after[0] <= images.rows - HALO and width + after[1] <= images.columns - HALO
+        if covered:
             return Source(images.flat, images.origin, images.channels, images.row, images.image)
     top, left = (max(0, size) for size in before)
     rows, columns = height + top + max(0, after[0]), width + left + max(0, after[1])
@@ -166,7 +166,7 @@ def run(
     steps = (window.dilation[0] * source.row, window.dilation[1] * source.pixel)
     n = y.shape[0]
     row_bytes = max(1, window.stride[0] * source.row * source.flat.itemsize)
-    block = max(1, min(p, BLOCK_BYTES // row_bytes))
+    block = -(-p // -(-p // max(1, min(p, BLOCK_BYTES // row_bytes))))  # blocks of equal size
     outside = layout.outputs * layout.kernel[0] * layout.kernel[1] * layout.inputs > n * source.image
     rest = y.flat[:0] if residual is None else residual.flat
     kernels(rows, layout.vectors).forward(
@@ -193,19 +193,19 @@ def grad_input(
 ) -> Array:
     """dx[n,c,h,w] = sum_{k,r,s} dy[n,k,p,q] w[k,c,r,s] over p*stride = h + padding - r*dilation, q alike"""
     axes = [[_remainder(a, i, x_shape, w.shape, stride, padding, dilation) for i in range(stride[a])] for a in (0, 1)]
-    parts = [(v, h) for v in axes[0] for h in axes[1] if v.count and h.count]
+    parts = [(v, h) for v in axes[0] for h in axes[1] if v.many and h.many]
     used = [(v, h) for v, h in parts if v.taps and h.taps]
-    before = tuple(max([0, *(-part[a].start for part in used)]) for a in (0, 1))
-    after = tuple(
-        max([0, *(p[a].start + p[a].count - 1 + dilation[a] * (p[a].taps - 1) + 1 - dy.shape[2 + a] for p in used)])
+    before = [max([0, *(-part[a].start for part in used)]) for a in (0, 1)]
+    after = [
+        max([0, *(p[a].start + p[a].many - 1 + dilation[a] * (p[a].taps - 1) + 1 - dy.shape[2 + a] for p in used)])
         for a in (0, 1)
-    )
+    ]
     dx = Images(x_shape, dy.dtype)
     bias = np.zeros(dx.channels, dy.dtype)
     if len(used) < len(parts):
-        dx.array[...] = 0
+        dx.flat[...] = 0
     with ExitStack() as stack:
-        source = read(dy, stack, before, after)
+        source = read(dy, stack, (before[0], before[1]), (after[0], after[1]))
         for v, h in used:
             window = Window((v.taps, h.taps), (v.start, h.start), (1, 1), dilation)
             size, layout = packed_layout(x_shape[1], w.shape[0], source.pixel, window, dy.dtype)
@@ -217,15 +217,15 @@ def grad_input(
             )
             with Scratch(size, dy.dtype) as packed:
                 pack_weights(w, packed, layout, True, (v.last, h.last), (-stride[0], -stride[1]))
-                run(source, packed, layout, bias, None, False, dx, place, (v.count, h.count), window)
+                run(source, packed, layout, bias, None, False, dx, place, (v.many, h.many), window)
     return dx.array
 
 
 class Remainder(NamedTuple):
-    """Along one axis: the pixels `first`, first + stride, ... (`count` of them) of dx, and what they are made of."""
+    """Along one axis: the pixels `first`, first + stride, ... (`many` of them) of dx, and what they are made of."""
 
     first: int
-    count: int
+    many: int
     taps: int
     last: int  # the last tap of the kernel that takes part; then every stride-th before it
     start: int  # pixel of dy under that tap, for the first pixel
@@ -234,7 +234,7 @@ class Remainder(NamedTuple):
 def _remainder(
     axis: int, i: int, x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair
 ) -> Remainder:
-    """dx[first + s j] = sum_t w[last - s t] dy[start + j + t]; with a dilation (then s = 1) the steps of t are longer."""
+    """dx[first + s j] = sum_t w[last - s t] dy[start + j + t]; with a dilation (then s = 1) steps of t are longer."""
     size, kernel, s, pad, d = (v[axis] for v in (x_shape[2:], w_shape[2:], stride, padding, dilation))
     first = (i - pad) % s  # pixels h with (h + padding) % s == i
     taps = len(range(i, kernel, s))
@@ -247,13 +247,13 @@ def grad_weight(
 ) -> Array:
     """dw[k,c,r,s] = sum_{n,p,q} dy[n,k,p,q] x[n, c, p*stride + r*dilation - padding, ...]"""
     out = dy.shape[2:]
-    after = tuple(
+    after = [
         max(0, (out[a] - 1) * stride[a] + dilation[a] * (w_shape[2 + a] - 1) - padding[a] + 1 - x.shape[2 + a])
         for a in (0, 1)
-    )
+    ]
     k, c, height, width = w_shape
     with ExitStack() as stack:
-        source, gradient = read(x, stack, padding, after), Images.of(dy)
+        source, gradient = read(x, stack, padding, (after[0], after[1])), Images.of(dy)
         window = Window((height, width), (-padding[0], -padding[1]), stride, dilation)
         _, layout = packed_layout(k, c, source.pixel, window, x.dtype)
         outputs, whole = layout.outputs, -(-layout.run // GRAD_ROWS) * GRAD_ROWS

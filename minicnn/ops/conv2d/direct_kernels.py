@@ -66,7 +66,7 @@ def gradient_tile(MR, NV, x, at, x_row, x_step, dy, iy, y_row, y_step, rows, col
 
 
 @functools.cache
-def kernels(MR: int, NV: int) -> SimpleNamespace:  # noqa: N803
+def kernels(MR: int, NV: int) -> SimpleNamespace:
     """The parallel kernels for register tiles of MR x NV vectors."""
 
     @kernel

@@ -7,8 +7,6 @@ folder), and one NaN or infinity in the input spreads over all outputs of its ti
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +22,8 @@ from minicnn.ops.registry import Problem
 
 SQUARE = 64  # vectors of working memory for a transform
 FUSED_BYTES = 3 * 2**20  # U up to this size streams past a block of tiles faster than V and M through memory
-FUSED_TILES = 32
+FUSED_V_BYTES = 640 * 2**10  # of V, for one thread
+FUSED_TILES = 32  # in grad_weight
 GRADIENT_BYTES = 8 * 2**20  # of V and Y together in grad_weight by points
 GRADIENT_FUSED_BYTES = 2**20  # dU up to this size stays in the second-level cache beside a block of tiles
 PARTS = 8  # sums of dU that are made side by side, then added in order
@@ -82,6 +81,8 @@ def run(m: int, x: Images, u: np.ndarray, bias: np.ndarray, residual: Images | N
     """`convolve` into y, with a bias in whole vectors."""
     dtype = x.flat.dtype
     tiles, wide = Tiles(m, x), lanes_of(dtype)
+    if not tiles.count:  # the kernels compute at least one register tile
+        return
     vectors = panel_vectors(y.channels, dtype)
     many, square, rows = (m + 2) ** 2, SQUARE * wide, ROWS[vectors]
     rest = x.flat[:0] if residual is None else residual.flat
@@ -89,7 +90,7 @@ def run(m: int, x: Images, u: np.ndarray, bias: np.ndarray, residual: Images | N
     places = (x.origin, x.row, x.image), (y.origin, y.row, y.image)
     threads = thread_count()
     if u.nbytes <= FUSED_BYTES and tiles.count > rows:
-        block = block_tiles(tiles.count, rows, threads)
+        block = block_tiles(tiles.count, rows, threads, many * x.channels * dtype.itemsize)
         v_size = many * (block * x.channels + SKEW)
         m_size = many * (block * vectors * wide + SKEW) + square
         with Scratch(threads * v_size, dtype) as v, Scratch(threads * m_size, dtype) as products:
@@ -105,10 +106,15 @@ def run(m: int, x: Images, u: np.ndarray, bias: np.ndarray, residual: Images | N
         kernel(x.flat, u, bias, rest, y.flat, v, products, squares, tiles.count, block, *shape, *places, relu)
 
 
-def block_tiles(count: int, rows: int, threads: int) -> int:
-    """Tiles in a block, about FUSED_TILES, so that threads get equal numbers of them as far as may be."""
-    near = range(max(1, FUSED_TILES // rows - 1), FUSED_TILES // rows + 2)
-    return min((n * rows for n in near), key=lambda block: -(-(-(-count // block)) // threads) * block)
+def block_tiles(count: int, rows: int, threads: int, tile_bytes: int) -> int:
+    """Tiles in a block: V of a block fits into the cache, and threads get equal numbers of tiles as far as may be."""
+    largest = max(2 * rows, FUSED_V_BYTES // tile_bytes)
+
+    def longest(block: int) -> int:  # what one thread has to do, in tiles; each block costs something by itself
+        blocks = -(-count // block)
+        return -(-blocks // threads) * (block + rows)
+
+    return min(range(2 * rows, largest + 1, rows), key=longest)
 
 
 def transformed_size(m: int, c: int, k: int) -> int:
@@ -172,6 +178,8 @@ def passes(m: int) -> SimpleNamespace:
 def _grad_weight(m: int, dy: Images, x: Images, w_shape: tuple[int, ...]) -> Array:
     dtype = x.flat.dtype
     tiles, (k, c) = Tiles(m, x), w_shape[:2]
+    if not tiles.count:
+        return np.zeros(w_shape, dtype)
     many, threads, square = (m + 2) ** 2, thread_count(), SQUARE * lanes_of(dtype)
     tile, size = many * (x.channels + dy.channels) * dtype.itemsize, many * x.channels * dy.channels
     fused = size * dtype.itemsize <= GRADIENT_FUSED_BYTES

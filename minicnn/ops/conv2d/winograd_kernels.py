@@ -106,16 +106,16 @@ def output_tile(A, M, at, step, many, square, bias, first, residual, activate, y
 
 
 @kernel(parallel=False)
-def products(MR, NV, K, rows, a, ia, lda, b, ib, c, ic, ldc):
+def products(MR, NV, K, rows, a, ia, lda, b, ib, ahead, c, ic, ldc):
     # c[i, v] = sum_k a[i, k] b[k, v], one register tile of MR rows after the other
-    # while the first tile is computed, the panel of b for the next product, which follows in memory, is asked for
+    # while the first tile is computed, the panel of b for the next product, `ahead` numbers on, is asked for
     literally(MR)
     literally(NV)
     NR = NV * lanes(b)
     acc = tile_zero(MR, NV, c)
     for k in range(K):
         for v in range(NV):
-            prefetch(b, ib + SKEW + (K + k) * NR + v * lanes(b))
+            prefetch(b, ib + ahead + k * NR + v * lanes(b))
         acc = tile_fma(MR, NV, acc, a, ia + k, lda, b, ib + k * NR)
     tile_store(MR, NV, acc, c, ic, ldc)
     for i in range(MR, rows, MR):
@@ -149,10 +149,10 @@ def corner(t, m, TH, TW, row, image, pixel):
 
 
 @functools.cache
-def kernels(m: int, NV: int) -> SimpleNamespace:  # noqa: N803
+def kernels(m: int, NV: int) -> SimpleNamespace:
     """The parallel kernels for F(m x m, 3x3) and panels of NV vectors of output channels."""
-    A, X, MR = m + 2, (m + 2) ** 2, ROWS[NV]  # noqa: N806
-    GR = GRAD_ROWS[NV]  # noqa: N806
+    A, X, MR = m + 2, (m + 2) ** 2, ROWS[NV]
+    GR = GRAD_ROWS[NV]
 
     @kernel
     def weights(w, k_step, c_step, flip, K, C, KP, CP, U, squares):
@@ -202,7 +202,7 @@ def kernels(m: int, NV: int) -> SimpleNamespace:  # noqa: N803
             for panel in range(KP // NR):
                 for xi in range(X):
                     u = (panel * X + xi) * ustep
-                    products(MR, NV, CP, many, v, xi * vstep, CP, U, u, scratch, xi * mstep, NR)
+                    products(MR, NV, CP, many, v, xi * vstep, CP, U, u, ustep, scratch, xi * mstep, NR)
                 for i in range(many):
                     at, h, w = corner(first + i, m, TH, TW, ys[1], ys[2], KP)
                     k = panel * NR
@@ -225,7 +225,7 @@ def kernels(m: int, NV: int) -> SimpleNamespace:  # noqa: N803
         for xi in prange(X):
             for panel in range(KP // NR):
                 u = (panel * X + xi) * ustep
-                products(MR, NV, CP, T, V, xi * vstep, CP, U, u, M, xi * mstep + panel * NR, KP)
+                products(MR, NV, CP, T, V, xi * vstep, CP, U, u, X * ustep, M, xi * mstep + panel * NR, KP)
         for t in prange(T):
             square = squares[get_thread_id()]
             at, h, w = corner(t, m, TH, TW, ys[1], ys[2], KP)

@@ -18,7 +18,8 @@ The passes, from `dy = dL/dy`, with n over all leading axes::
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
-| matmul  | one matrix product, by the blocked kernel | all | float32 and float64, preferred |
+| tiled   | one matrix product in register tiles, the bias included | all | float32 and float64, preferred |
+| matmul  | one matrix product, by the blocked kernel | all | float32 and float64 |
 | loops   | the formula's loops, compiled | all | float32 and float64 |
 | formula | NumPy, one einsum: the yardstick | all | any float dtype |
 """
@@ -133,6 +134,6 @@ OPERATION = Operation(
     record=record,
     backward=backward,
     passes=("forward", "grad_input", "grad_weight", "grad_bias"),
-    algorithms=("matmul", "loops", "formula"),
+    algorithms=("tiled", "matmul", "loops", "formula"),
     package=__name__,
 )

@@ -15,7 +15,8 @@ The passes, from `dy = dL/dy`, with a sum over the leading axes along which an o
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
-| blocked | 4 x 4 entries at a time along rows that stay in the cache | all | float32 and float64, preferred |
+| tiled   | tiles of the result in registers, operands in panels | all | float32 and float64, preferred |
+| blocked | 4 x 4 entries at a time along rows that stay in the cache | all | float32 and float64 |
 | loops   | the formula's loops, compiled | all | float32 and float64 |
 | formula | NumPy, one einsum: the yardstick | all | any float dtype |
 """
@@ -132,6 +133,6 @@ OPERATION = Operation(
     record=record,
     backward=backward,
     passes=("forward", "grad_a", "grad_b"),
-    algorithms=("blocked", "loops", "formula"),
+    algorithms=("tiled", "blocked", "loops", "formula"),
     package=__name__,
 )

@@ -1,0 +1,71 @@
+"""Parallel kernels that any thread and any process may call.
+
+Numba runs a parallel kernel's threads by one of three *threading layers*, and two of them have a limit that ends the
+process: `workqueue` if two Python threads call parallel kernels at once, GNU's OpenMP (`omp`) if a forked process
+(`multiprocessing` with "fork") calls one after its parent did. A `Parallel` kernel keeps out of both:
+
+- under `workqueue`, one call at a time runs; the others wait;
+- in a process that was forked after threads had begun, kernels run on the one thread that is left, compiled without
+  threads. Results are the same bits, because no sum depends on threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+THREAD_SAFE = ("omp", "tbb")
+
+_lock = threading.RLock()  # a kernel's call may compile helpers, and Numba's listeners may call kernels
+_ready = False  # this process may call parallel kernels without the lock
+_forked = False  # its parent had threads, which are not here
+
+
+def parallel(dispatcher: Any, alone: Callable[[], Any]) -> Callable[..., Any]:
+    """A callable that runs `dispatcher`, or, where threads cannot be used, what `alone()` returns."""
+
+    @functools.wraps(dispatcher.py_func)
+    def call(*arguments: Any) -> Any:
+        if _ready:
+            return dispatcher(*arguments)
+        return _carefully(dispatcher, alone, arguments)
+
+    found: Any = call  # a function takes any attribute, unseen by type checkers
+    found.py_func, found.dispatcher, found.alone = dispatcher.py_func, dispatcher, alone
+    return call
+
+
+def _carefully(dispatcher: Any, alone: Callable[[], Any], arguments: tuple[Any, ...]) -> Any:
+    global _ready
+    if _forked:
+        return alone()(*arguments)
+    with _lock:
+        if started() not in THREAD_SAFE:
+            return dispatcher(*arguments)
+        _ready = True
+    return dispatcher(*arguments)
+
+
+def started() -> str:
+    """Name of the threading layer, whose threads begin now if they have not yet."""
+    numba.get_num_threads()
+    return str(numba.threading_layer())
+
+
+def _after_fork() -> None:
+    global _lock, _ready, _forked
+    _lock = threading.RLock()  # the thread that held the old one is not here
+    try:
+        numba.threading_layer()
+    except ValueError:  # no threads yet: this process may begin its own
+        return
+    _ready, _forked = False, True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

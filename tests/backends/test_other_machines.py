@@ -1,0 +1,54 @@
+"""The vector kernels as compiled for a machine with other vectors than this one: AVX2, 32 bytes, 16 registers.
+
+LLVM compiles for the features that Numba is told, so a machine with more of them runs the code of one with fewer.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from llvmlite import binding
+
+TESTS = Path(__file__).resolve().parent.parent
+FEATURES = "+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+lzcnt,+popcnt,+movbe,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+xsave"
+HASWELL = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": FEATURES}
+
+needs_avx2 = pytest.mark.skipif(not binding.get_host_cpu_features().get("avx2"), reason="needs a CPU with AVX2")
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    paths = os.pathsep.join([str(TESTS.parent), *sys.path])
+    env = {**os.environ, **HASWELL, "MINICNN_CACHE": str(folder), "PYTHONPATH": paths}
+    return subprocess.run(
+        [sys.executable, *words], env=env, cwd=TESTS.parent, capture_output=True, text=True, check=False
+    )
+
+
+def run_tests(folder: Path, *files: str) -> None:
+    done = run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(str(TESTS / file) for file in files))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert " passed" in done.stdout.splitlines()[-1]
+
+
+@needs_avx2
+def test_vectors_have_32_bytes(tmp_path):
+    code = "from minicnn.backends import simd; print(simd.INSTRUCTIONS, simd.VECTOR_BYTES, simd.TILE)"
+    done = run(tmp_path, "-c", code)
+    assert done.stdout == "AVX2 32 (6, 2)\n", done.stderr
+
+
+@needs_avx2
+@pytest.mark.slow
+def test_vectors_and_tiles(tmp_path):
+    run_tests(tmp_path, "backends/test_simd.py")
+
+
+@needs_avx2
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", ["matmul", "linear", "conv2d"])
+def test_operations(tmp_path, operation):
+    run_tests(tmp_path, *(str(path.relative_to(TESTS)) for path in sorted(TESTS.glob(f"ops/test_{operation}*.py"))))
