@@ -34,7 +34,7 @@ def dtype(request):
 @pytest.fixture
 def each_algorithm(request):
     with algorithm(**request.param):
-        yield
+        yield request.param
 
 
 def every(*names):
@@ -152,7 +152,8 @@ def test_batch_norm(each_algorithm, dtype, training, rng):
     """y, the running averages, and the gradients of x, weight and bias."""
     for _ in range(CASES):
         # at least 8 values a channel: with two, dx is rounding errors only
-        shape = (int(rng.integers(8, 12)), *sizes(rng, 1, 5), *sizes(rng, rng.integers(0, 4), 5))
+        axes = 2 if each_algorithm["batch_norm"] == "vector" else rng.integers(0, 4)  # images only, or any
+        shape = (int(rng.integers(8, 12)), *sizes(rng, 1, 5), *sizes(rng, axes, 5))
         channels = shape[1]
         x = normal(rng, shape, dtype) * dtype(2) + normal(rng, (channels, *(1,) * (len(shape) - 2)), dtype)
         weight, bias = (normal(rng, channels, dtype) if rng.random() < 0.8 else None for _ in "wb")

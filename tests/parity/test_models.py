@@ -85,8 +85,9 @@ def corners(mine, yours):
     ways = [], []
     for model, seen, kinds in ((mine, ways[0], nn), (yours, ways[1], torch.nn)):
         array = (lambda t: t.array) if model is mine else (lambda t: t.detach().numpy())
-        for module in model.modules():
-            if isinstance(module, kinds.ReLU):
+        for name, module in model.named_modules():
+            fused = model is mine and name.split(".")[-1] in ("bn1", "bn2")  # batch norm and ReLU as one operation
+            if fused or (model is yours and isinstance(module, kinds.ReLU)):
                 module.register_forward_hook(lambda _, __, y, s=seen, a=array: s.append(a(y) > 0))
             if isinstance(module, kinds.MaxPool2d):
                 pool = {"kernel_size": 3, "stride": 2, "padding": 1}

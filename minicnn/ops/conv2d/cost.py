@@ -19,6 +19,7 @@ PEAK = 12e9 * 16  # floating point operations a second of one core, 16 lanes
 BYTES = 25e9  # bytes a second to and from the last cache, of one core
 THREADS = 2  # of the model: a choice that followed the number of threads would change the bits of results
 CALL = 15e-6  # seconds of a kernel that does next to nothing, for each parallel loop
+COMPILE = 2e-4  # seconds a call by which Winograd must be faster to be worth the time in which its kernels compile
 
 RATES = {"direct": 0.9, "winograd2": 0.9, "winograd4": 0.9, "im2col": 0.2, "loops": 0.01, "formula": 0.002}
 
@@ -36,7 +37,7 @@ def cost(name: str, problem: Problem, *, prepared: bool = False) -> float:
         return seconds if name in ("im2col", "loops", "formula") else seconds + 1e6
     if name == "direct":
         return CALL + _direct(problem, n, c, k, out, kernel)
-    return 2 * CALL + _winograd(problem, int(name[-1]), n, c, k, out, prepared)
+    return (2 * CALL if prepared else COMPILE) + _winograd(problem, int(name[-1]), n, c, k, out, prepared)
 
 
 def direct_operations(problem: Problem) -> float:
