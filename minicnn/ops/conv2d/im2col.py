@@ -198,7 +198,7 @@ def grad_weight(
     blocks = -(-dy.shape[0] * dy.shape[2] * dy.shape[3] // PIXELS)
     parts = np.zeros((max(1, min(PARTS, blocks)), *w_shape), dy.dtype)
     _grad_weight(np.ascontiguousarray(dy), pad(x, padding), parts, *stride, *dilation, groups, PIXELS)
-    grad = parts[0]
+    grad = parts[0].copy()
     for part in parts[1:]:
         grad += part
     return grad
