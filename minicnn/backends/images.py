@@ -26,7 +26,7 @@ from numba import prange
 
 from minicnn.backends.arrays import Array
 from minicnn.backends.jit import kernel
-from minicnn.backends.scratch import POOL, Key
+from minicnn.backends.scratch import Key, pool
 
 HALO = 1
 TILE = 4
@@ -49,7 +49,19 @@ class Images:
         Position in `flat` of the first channel of the first pixel.
     """
 
-    __slots__ = ("__weakref__", "_key", "channels", "columns", "flat", "image", "origin", "row", "rows", "shape")
+    __slots__ = (
+        "__weakref__",
+        "_key",
+        "_pool",
+        "channels",
+        "columns",
+        "flat",
+        "image",
+        "origin",
+        "row",
+        "rows",
+        "shape",
+    )
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         n, c, h, w = shape
@@ -60,7 +72,8 @@ class Images:
         self.image = self.rows * self.row
         self.origin = HALO * self.row + HALO * self.channels
         self._key: Key = ("images", self.shape, np.dtype(dtype).char)
-        self.flat = POOL.take(self._key, n * self.image, dtype)  # zeros, or left by images of the same shape
+        self._pool = pool()
+        self.flat = self._pool.take(self._key, n * self.image, dtype)  # zeros, or left by images of the same shape
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
@@ -109,7 +122,7 @@ class Images:
 
     def __del__(self) -> None:
         if hasattr(self, "flat"):
-            POOL.give(self._key, self.flat)
+            self._pool.give(self._key, self.flat)
 
 
 @kernel

@@ -1,7 +1,8 @@
 """Buffers that are used again: memory that has been touched before costs no page faults.
 
-`POOL` keeps buffers by a key. What is taken under a key was zero when new, and comes back as its last user under the
-same key left it: users may rely on places that nobody under that key ever writes (the halo of images).
+A `Pool` keeps buffers by a key. What is taken under a key was zero when new, and comes back as its last user under the
+same key left it: users may rely on places that nobody under that key ever writes (the halo of images). All share
+`POOL`, unless a thread has said `with own_pool():`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -67,6 +70,23 @@ POOL = Pool()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=POOL.begin_again)
 
+_current = threading.local()
+
+
+def pool() -> Pool:
+    """The pool of this thread."""
+    return getattr(_current, "pool", POOL)
+
+
+@contextmanager
+def own_pool() -> Iterator[Pool]:
+    """In this block, this thread's buffers come from a pool that nobody else uses, and return to it."""
+    before, _current.pool = pool(), Pool()
+    try:
+        yield _current.pool
+    finally:
+        _current.pool = before
+
 
 class Scratch:
     """Working memory of one call: `with Scratch(size, dtype) as v:`; what is in it at first is not defined.
@@ -79,11 +99,12 @@ class Scratch:
         self._key: Key = ("scratch", self._size, self._dtype.char)
 
     def __enter__(self) -> np.ndarray:
-        self._buffer = POOL.take(self._key, self._size, self._dtype)
+        self._pool = pool()
+        self._buffer = self._pool.take(self._key, self._size, self._dtype)
         return self._buffer
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        POOL.give(self._key, self._buffer)
+        self._pool.give(self._key, self._buffer)
 
 
 def aligned_zeros(size: int, dtype: Any) -> np.ndarray:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -24,6 +25,10 @@ THREAD_SAFE = ("omp", "tbb")
 _lock = threading.RLock()  # a kernel's call may compile helpers, and Numba's listeners may call kernels
 _ready = False  # this process may call parallel kernels without the lock
 _forked = False  # its parent had threads, which are not here
+_noting = 0  # threads whose calls are being noted
+_notes = threading.local()  # of this thread: the list that its calls are noted in
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 def parallel(dispatcher: Any, alone: Callable[[], Any]) -> Callable[..., Any]:
@@ -33,6 +38,9 @@ def parallel(dispatcher: Any, alone: Callable[[], Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         if _ready:
             return dispatcher(*arguments)
+        note = getattr(_notes, "calls", None)
+        if note is not None:
+            note.append((call, arguments))
         return _carefully(dispatcher, alone, arguments)
 
     found: Any = call  # a function takes any attribute, unseen by type checkers
@@ -47,8 +55,23 @@ def _carefully(dispatcher: Any, alone: Callable[[], Any], arguments: tuple[Any, 
     with _lock:
         if started() not in THREAD_SAFE:
             return dispatcher(*arguments)
-        _ready = True
+        _ready = not _noting
     return dispatcher(*arguments)
+
+
+@contextmanager
+def noted() -> Iterator[list[Call]]:
+    """A list of all calls of parallel kernels that this thread makes in the block, with their arguments."""
+    global _ready, _noting
+    with _lock:
+        _ready, _noting = False, _noting + 1
+    before, _notes.calls = getattr(_notes, "calls", None), []
+    try:
+        yield _notes.calls
+    finally:
+        _notes.calls = before
+        with _lock:
+            _noting -= 1
 
 
 def started() -> str:

@@ -12,42 +12,30 @@ How it works: the network runs once on images of a shape, while each operation i
 list, chains conv2d -> batch_norm -> add -> relu become one step with packed weights (`ops/conv2d/prepared.py`); all
 other operations stay as they are. The result is for inference: it has no parameters, and records no gradients. It is a
 picture of the network at that time: after further training, fuse again. A network whose steps depend on the values in
-the images (not only on their shape) cannot be fused.
+the images (not only on their shape) cannot be fused. `plan.py` runs the steps.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import get_num_threads as thread_count
 
 from minicnn.autograd import Tensor, no_grad, observing
 from minicnn.backends.arrays import Array, device
 from minicnn.errors import ArgumentError
+from minicnn.models.plan import Plan, Step
 from minicnn.nn import Module
 from minicnn.ops.conv2d import check_shapes
-from minicnn.ops.registry import Operation
+from minicnn.ops.registry import Operation, Problem, named_algorithms
 
+PLANS = 4  # of the shapes that were used last; each has its own packed weights and buffers
+VECTORS = {"adaptive_avg_pool2d", "add", "max_pool2d", "relu"}  # their algorithm `vector` is work of kernels alone
 DEFAULTS: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
-
-
-@dataclass
-class Step:
-    """One operation of the list: values are numbered, constants are arrays."""
-
-    operation: Operation
-    inputs: list[int | Array | None]
-    options: dict[str, Any]
-    output: int
-    shape: tuple[int, ...]
-    shapes: list[tuple[int, ...]]
-    label: str = ""
-    run: Callable[..., Array] = field(default=lambda: None, repr=False)
-    used: list[int] = field(default_factory=list)  # numbers of the values that `run` takes
-    last: list[int] = field(default_factory=list)  # values that nobody needs after this step
 
 
 class Fused(Module):
@@ -61,7 +49,7 @@ class Fused(Module):
 
     def __init__(self, model: Module) -> None:
         super().__init__()
-        self._plans: dict[tuple[Any, ...], list[Step]] = {}
+        self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
         self._source = [model]  # in a list: not a child, whose parameters would count as this module's
         self.eval()
 
@@ -71,22 +59,21 @@ class Fused(Module):
             x = Tensor(x)
         if device(x.array) != "cpu":
             raise ArgumentError("fused networks run on the CPU", called="Fused", seen=device(x.array))
-        key = (x.shape, x.dtype)
+        return Tensor(self._plan(x)(x.array))
+
+    def _plan(self, x: Tensor) -> Plan:
+        key = (x.shape, x.dtype, named_algorithms(), thread_count())
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = make_plan(self._source[0], x)
-        values: dict[int, Array] = {0: x.array}
-        with np.errstate(all="ignore"):
-            for step in plan:
-                values[step.output] = step.run(*[values[i] for i in step.used])
-                for i in step.last:
-                    del values[i]
-        return Tensor(values[plan[-1].output])
+            plan = self._plans[key] = Plan(make_steps(self._source[0], x), x.array)
+            while len(self._plans) > PLANS:
+                self._plans.popitem(last=False)
+        self._plans.move_to_end(key)
+        return plan
 
     def steps(self, x: Tensor) -> list[str]:
         """What is done to images like x, a line a step."""
-        self(x)
-        return [f"{step.label} -> {step.shape}" for step in self._plans[(x.shape, x.dtype)]]
+        return [f"{step.label} -> {step.shape}" for step in self._plan(x).steps]
 
 
 def fuse(model: Module) -> Fused:
@@ -114,7 +101,7 @@ def fuse(model: Module) -> Fused:
     return model if isinstance(model, Fused) else Fused(model)
 
 
-def make_plan(model: Module, x: Tensor) -> list[Step]:
+def make_steps(model: Module, x: Tensor) -> list[Step]:
     """Run the model once on x, and make its operations into steps."""
     steps, output = trace(model, x)
     finder = Finder(steps, output)
@@ -129,6 +116,7 @@ def make_plan(model: Module, x: Tensor) -> list[Step]:
         else:
             step.used = [i for i in step.inputs if isinstance(i, int)]
             step.label, step.run = step.operation.name, plain(step)
+            step.kernels_only = is_vector(step, x.dtype)
         plan.append(step)
     plan.reverse()
     needed = {output}
@@ -252,7 +240,7 @@ def prepare(step: Step, chain: Chain) -> bool:
     kernel = Prepared(*folded(w, b, norm), options, convolution.shapes[0])
     if not kernel.algorithm:
         return False
-    relu = chain.relu
+    relu, step.kernels_only = chain.relu, True
     if chain.residual is None:
         step.used, step.run = [x], lambda images: kernel(images, None, relu)
     else:
@@ -272,6 +260,16 @@ def folded(w: Array, b: Array | None, norm: Step | None) -> tuple[Array, Array]:
     bias = (bias - norm.options["mean"]) * scale
     bias = bias if shift is None else bias + shift
     return (w * scale[:, None, None, None]).astype(w.dtype), bias.astype(w.dtype)
+
+
+def is_vector(step: Step, dtype: Any) -> bool:
+    """Whether the operation's algorithm is one that only calls kernels, on images."""
+    operation = step.operation
+    if operation.name not in VECTORS or not all(isinstance(i, int) for i in step.inputs):
+        return False
+    options = {**step.options, "output_size": step.shape[2:]}
+    problem = Problem(operation.name, "forward", tuple(step.shapes), dtype, "cpu", options)
+    return operation.pick(problem).name == "vector"
 
 
 def plain(step: Step) -> Callable[..., Array]:

@@ -240,6 +240,11 @@ def algorithms(name: str | None = None) -> dict[str, list[str]] | list[str]:
     return {key: op.names() for key, op in sorted(OPERATIONS.items())}
 
 
+def named_algorithms() -> tuple[tuple[str, str], ...]:
+    """(operation, algorithm) of all that `algorithm` blocks around the caller name."""
+    return tuple(sorted(_named.get().items()))
+
+
 @contextmanager
 def algorithm(**names: str) -> Iterator[None]:
     """Name the algorithm of one or more operations for the calls in this block (backward passes included).

@@ -89,8 +89,9 @@ def _winograd(problem: Problem, m: int, n: int, c: int, k: int, out: tuple[int, 
     products = 2.0 * points * whole * c * k
     transforms = 40.0 * points * tiles * (c + k)  # adds, loads and stores, in operations of the same rate
     weights = points * c * k
-    times = (
-        1 if prepared else 8 if problem.pass_name == "grad_weight" else 6
-    )  # written, fetched and read; dU also cleared
-    moved = 4.0 * (times * weights + (0 if weights * 4 <= 3 * 2**20 else 3 * points * tiles * (c + k)))
+    spilled = 0 if weights * 4 <= 3 * 2**20 else 12.0 * points * tiles * (c + k)
+    if prepared:  # once through memory: the weights of a whole network stay in no cache
+        moved = spilled + 4.0 * weights * THREADS / 0.7
+    else:  # written, fetched and read; dU also cleared
+        moved = spilled + 4.0 * weights * (8 if problem.pass_name == "grad_weight" else 6)
     return (products + transforms) / rate + moved / (BYTES * THREADS) * 0.7

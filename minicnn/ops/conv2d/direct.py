@@ -76,8 +76,7 @@ def read(x: Array, stack: ExitStack, before: Pair, after: Pair) -> Source:
     rows, columns = height + top + max(0, after[0]), width + left + max(0, after[1])
     size = n * rows * columns * c
     flat = stack.enter_context(Scratch(size + 64, x.dtype))  # a tile may read past the last run
-    compact(x, flat, top, left, rows, columns)
-    flat[size : size + 64] = 0
+    compact(x, flat[: size + 64], top, left, rows, columns)
     return Source(flat, (top * columns + left) * c, c, columns * c, rows * columns * c)
 
 

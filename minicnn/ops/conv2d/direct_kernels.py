@@ -21,6 +21,7 @@ from numba import literally, prange
 from minicnn.backends.jit import kernel
 from minicnn.backends.simd import (
     lanes,
+    prefetch,
     tile_add,
     tile_fma,
     tile_load,
@@ -32,9 +33,10 @@ from minicnn.backends.simd import (
 
 @kernel(parallel=False)
 def output_tile(
-    MR, NV, x, at, x_step, w, iw, R, S, run, down, right, bias, k, residual, y, to, y_step, activate
+    MR, NV, x, at, x_step, w, iw, R, S, run, down, right, soon, part, bias, k, residual, y, to, y_step, activate
 ):  # fmt: skip
     # y[to + i y_step] = relu?(sum over r, s, j of x[at + i x_step + r down + s right + j] w[...] + bias + residual?)
+    # meanwhile weights from w[soon] on, which will be needed next, are asked for, `part` numbers with each step
     literally(MR)
     literally(NV)
     NR = NV * lanes(x)
@@ -43,8 +45,10 @@ def output_tile(
         for s in range(S):
             start = at + r * down + s * right
             for j in range(run):
-                acc = tile_fma(MR, NV, acc, x, start + j, x_step, w, iw)
-                iw += NR
+                prefetch(w, soon + j * part)
+                acc = tile_fma(MR, NV, acc, x, start + j, x_step, w, iw + j * NR)
+            iw += run * NR
+            soon += run * part
     acc = tile_add(MR, NV, acc, bias, k, 0)
     if residual.size:
         acc = tile_add(MR, NV, acc, residual, to, y_step)
@@ -75,10 +79,13 @@ def kernels(MR: int, NV: int) -> SimpleNamespace:
     ):  # fmt: skip
         # xs: (origin of the first window, image, output row, output pixel) in x; steps: (down, right) in a window
         # ys: (origin, image, row, pixel) in y; parallel over panels x images x blocks of rows; inside: rows, tiles
+        # with few images the panels are the outer loop: each panel's tiles ask for the next panel, a share each
         NR = NV * lanes(x)
         panels, blocks = KP // NR, (P + block - 1) // block
         many = N * blocks
         size = R * S * run * NR
+        columns = (Q + MR - 1) // MR
+        share = NR // (N * P * columns) + 1 if panels_outside else 0
         for unit in prange(panels * many):
             panel, part = (unit // many, unit % many) if panels_outside else (unit % panels, unit // panels)
             n, first = part // blocks, part % blocks * block
@@ -87,9 +94,10 @@ def kernels(MR: int, NV: int) -> SimpleNamespace:
                     q = min(q0, Q - MR)
                     at = xs[0] + n * xs[1] + p * xs[2] + q * xs[3]
                     to = ys[0] + n * ys[1] + p * ys[2] + q * ys[3] + panel * NR
+                    soon = (panel + 1) * size + ((n * P + p) * columns + q0 // MR) * R * S * run * share
                     output_tile(
-                        MR, NV, x, at, xs[3], w, panel * size, R, S, run, steps[0], steps[1], bias, panel * NR,
-                        residual, y, to, ys[3], activate,
+                        MR, NV, x, at, xs[3], w, panel * size, R, S, run, steps[0], steps[1], soon, share,
+                        bias, panel * NR, residual, y, to, ys[3], activate,
                     )  # fmt: skip
 
     @kernel
@@ -119,21 +127,21 @@ def kernels(MR: int, NV: int) -> SimpleNamespace:
 
 @kernel
 def compact(x, out, top, left, rows, columns):
-    # out[n, h + top, w + left, c] = x[n, c, h, w] in images of rows x columns, zeros elsewhere
-    # parallel over the rows of all images; inside: w, c
+    # out[n, h + top, w + left, c] = x[n, c, h, w] in images of rows x columns, zeros elsewhere and after the last image
+    # parallel over the rows of all images; inside: c, w
     N, C, H, W = x.shape
+    out[N * rows * columns * C :] = 0
     for nr in prange(N * rows):
         n, h = nr // rows, nr % rows - top
-        at = nr * columns * C
+        line = out[nr * columns * C : (nr + 1) * columns * C].reshape(columns, C)
         if h < 0 or h >= H:
-            out[at : at + columns * C] = 0
+            line[:] = 0
         else:
-            out[at : at + left * C] = 0
-            out[at + (left + W) * C : at + columns * C] = 0
-            at += left * C
-            for w in range(W):
-                for c in range(C):
-                    out[at + w * C + c] = x[n, c, h, w]
+            line[:left] = 0
+            line[left + W :] = 0
+            for c in range(C):
+                for w in range(W):
+                    line[left + w, c] = x[n, c, h, w]
 
 
 @kernel

@@ -90,13 +90,13 @@ def run(m: int, x: Images, u: np.ndarray, bias: np.ndarray, residual: Images | N
     places = (x.origin, x.row, x.image), (y.origin, y.row, y.image)
     threads = thread_count()
     if u.nbytes <= FUSED_BYTES and tiles.count > rows:
-        block = block_tiles(tiles.count, rows, threads, many * x.channels * dtype.itemsize)
+        block, blocks = block_tiles(tiles.count, rows, threads, many * x.channels * dtype.itemsize)
         v_size = many * (block * x.channels + SKEW)
         m_size = many * (block * vectors * wide + SKEW) + square
         with Scratch(threads * v_size, dtype) as v, Scratch(threads * m_size, dtype) as products:
             v, products = v[: threads * v_size].reshape(threads, -1), products[: threads * m_size].reshape(threads, -1)
             kernel = kernels(m, vectors).fused
-            kernel(x.flat, u, bias, rest, y.flat, v, products, tiles.count, block, *shape, *places, relu)
+            kernel(x.flat, u, bias, rest, y.flat, v, products, tiles.count, block, blocks, *shape, *places, relu)
         return
     block = -(-tiles.count // rows) * rows
     v_size, m_size = many * (block * x.channels + SKEW), many * (block * y.channels + SKEW)
@@ -106,15 +106,15 @@ def run(m: int, x: Images, u: np.ndarray, bias: np.ndarray, residual: Images | N
         kernel(x.flat, u, bias, rest, y.flat, v, products, squares, tiles.count, block, *shape, *places, relu)
 
 
-def block_tiles(count: int, rows: int, threads: int, tile_bytes: int) -> int:
-    """Tiles in a block: V of a block fits into the cache, and threads get equal numbers of tiles as far as may be."""
-    largest = max(2 * rows, FUSED_V_BYTES // tile_bytes)
+def block_tiles(count: int, rows: int, threads: int, tile_bytes: int) -> tuple[int, int]:
+    """Most tiles in a block, so that its V fits into the cache, and the number of blocks: equally many for each thread.
 
-    def longest(block: int) -> int:  # what one thread has to do, in tiles; each block costs something by itself
-        blocks = -(-count // block)
-        return -(-blocks // threads) * (block + rows)
-
-    return min(range(2 * rows, largest + 1, rows), key=longest)
+    Blocks are whole register tiles of `rows`. How the tiles are cut changes no sum.
+    """
+    whole = -(-count // rows)
+    largest = max(2, FUSED_V_BYTES // (tile_bytes * rows))
+    blocks = threads * -(-whole // (threads * largest))
+    return -(-whole // blocks) * rows, blocks
 
 
 def transformed_size(m: int, c: int, k: int) -> int:

@@ -108,21 +108,20 @@ def output_tile(A, M, at, step, many, square, bias, first, residual, activate, y
 @kernel(parallel=False)
 def products(MR, NV, K, rows, a, ia, lda, b, ib, ahead, c, ic, ldc):
     # c[i, v] = sum_k a[i, k] b[k, v], one register tile of MR rows after the other
-    # while the first tile is computed, the panel of b for the next product, `ahead` numbers on, is asked for
+    # meanwhile the panel of b for the next product, `ahead` numbers on, is asked for, a little with each step of k
     literally(MR)
     literally(NV)
     NR = NV * lanes(b)
-    acc = tile_zero(MR, NV, c)
-    for k in range(K):
-        for v in range(NV):
-            prefetch(b, ib + ahead + k * NR + v * lanes(b))
-        acc = tile_fma(MR, NV, acc, a, ia + k, lda, b, ib + k * NR)
-    tile_store(MR, NV, acc, c, ic, ldc)
-    for i in range(MR, rows, MR):
+    tiles = (rows + MR - 1) // MR
+    part = (NR + tiles - 1) // tiles
+    soon = ib + ahead
+    for i in range(0, rows, MR):
         acc = tile_zero(MR, NV, c)
         for k in range(K):
+            prefetch(b, soon + k * part)
             acc = tile_fma(MR, NV, acc, a, ia + i * lda + k, lda, b, ib + k * NR)
         tile_store(MR, NV, acc, c, ic + i * ldc, ldc)
+        soon += K * part
 
 
 @kernel(parallel=False)
@@ -184,17 +183,18 @@ def kernels(m: int, NV: int) -> SimpleNamespace:
                     vstores(row, U, (panel * X + A * i) * ustep + (c0 + c) * NR + v, ustep)
 
     @kernel
-    def fused(x, U, bias, residual, y, V, M, T, TB, TH, TW, H, W, CP, KP, xs, ys, activate):
-        # xs, ys: (origin, row, image) of x and y; parallel over blocks of TB tiles;
+    def fused(x, U, bias, residual, y, V, M, T, TB, blocks, TH, TW, H, W, CP, KP, xs, ys, activate):
+        # xs, ys: (origin, row, image) of x and y; parallel over blocks of at most TB tiles, in whole register tiles;
         # inside: input tiles, then for each panel: xi, rows of tiles, c; then the output tiles of the panel
         wide = lanes(x)
         NR = NV * wide
         ustep, vstep, mstep = CP * NR + SKEW, TB * CP + SKEW, TB * NR + SKEW
-        for block in prange((T + TB - 1) // TB):
+        whole = (T + MR - 1) // MR
+        for block in prange(blocks):
             v, scratch = V[get_thread_id()], M[get_thread_id()]
             square = scratch[X * mstep :]
-            first = block * TB
-            many = min(TB, T - first)
+            first = block * whole // blocks * MR
+            many = min(T, (block + 1) * whole // blocks * MR) - first
             for i in range(many):
                 at, _, _ = corner(first + i, m, TH, TW, xs[1], xs[2], CP)
                 at += xs[0] - xs[1] - CP

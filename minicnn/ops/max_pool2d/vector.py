@@ -1,7 +1,7 @@
 """Max pooling on `Images`: vectors over channels; the maximum and its place stay in registers.
 
-Shapes: x, dx: the `flat` of images (N, C, H, W); y, dy: that of images (N, C, P, Q); winner: int32 (N, P, Q, channels)
-in one line, seen from outside as (N, C, P, Q). A window has R x S pixels.
+Shapes: x, dx: the `flat` of images (N, C, H, W); y, dy, and winner (int32): those of images (N, C, P, Q), which lie
+alike. A window has R x S pixels.
 
 Places are counted as numbers of x's own dtype, so that they are compared and chosen along with the values; float32
 holds all whole numbers up to 2^24. Backward gathers: each pixel of x asks the windows that hold it whether it won.
@@ -96,10 +96,10 @@ def forward(
     out = [output_size(x.shape[2 + a], *steps[a], ceil_mode=ceil_mode) for a in (0, 1)]
     images = Images.of(x)
     y = Images((n, c, *out), x.dtype)
-    winner = np.empty((n, *out, y.channels), np.int32)
+    winner = Images(y.shape, np.int32)
     windows = (*kernel_size, *stride, *padding, *dilation)
-    _forward(images.flat, geometry(images), y.flat, geometry(y), winner.reshape(-1), windows)
-    return y.array, winner[..., :c].transpose(0, 3, 1, 2)
+    _forward(images.flat, geometry(images), y.flat, geometry(y), winner.flat, windows)
+    return y.array, winner.array
 
 
 @kernel
@@ -142,7 +142,7 @@ def _forward_row(x, place, y, y_place, winner, windows, np_):
                     value, here = vload(x, at + w * channels), vsplat(x, x.dtype.type(h * W + w))
                     best, where = better(best, where, value, here)
             vstore(y, to + q * channels + c, best)
-            store_places(where, winner, (np_ * Q + q) * channels + c)
+            store_places(where, winner, to + q * channels + c)
 
 
 # ---- gradient -------------------------------------------------------------------------------------------------------
@@ -162,26 +162,9 @@ def grad_input(
     """dx[n,c,h,w] = sum of dy[n,c,p,q] over the windows (p, q) that hold (h, w) and whose winner it is"""
     images, dx = Images.of(dy), Images(x_shape, dy.dtype)
     windows = (*kernel_size, *stride, *padding, *dilation)
-    places = _places(winner, images.channels)
-    _grad_input(images.flat, geometry(images), places, dx.flat, geometry(dx), windows)
+    places = Images.of(winner.astype(np.int32, copy=False))
+    _grad_input(images.flat, geometry(images), places.flat, dx.flat, geometry(dx), windows)
     return dx.array
-
-
-def _places(winner: Array, channels: int) -> Array:
-    """The winners as `_forward` wrote them, in one line; copied if they lie otherwise."""
-    n, c, p, q = winner.shape
-    written = winner.base
-    if not (
-        isinstance(written, np.ndarray)
-        and written.dtype == winner.dtype == np.int32
-        and written.shape == (n, p, q, channels)
-        and written.flags.c_contiguous
-        and written.ctypes.data == winner.ctypes.data
-        and winner.strides == tuple(written.strides[axis] for axis in (0, 3, 1, 2))
-    ):
-        written = np.zeros((n, p, q, channels), np.int32)
-        written[..., :c] = winner.transpose(0, 2, 3, 1)
-    return written.reshape(-1)
 
 
 @kernel
@@ -216,8 +199,8 @@ def _grad_row(dy, y_place, winner, dx, place, windows, nh):
         for c in range(0, channels, lanes(dy)):
             total = vzero(dy)
             for p in range(first_p, last_p):
-                at, places = row_start(y_place, n * P + p) + c, (n * P + p) * Q * channels + c
+                at = row_start(y_place, n * P + p) + c
                 for q in range(first_q, last_q):
                     value = vload(dy, at + q * channels)
-                    total = total + where_won(winner, places + q * channels, h * W + w, value)
+                    total = total + where_won(winner, at + q * channels, h * W + w, value)
             vstore(dx, to + w * channels + c, total)
