@@ -18,7 +18,6 @@ The passes, from `dy = dL/dy`, with n over all leading axes::
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
-| dots    | a scalar product for each output: weights are read once, never copied | forward | at most 4 rows |
 | tiled   | one matrix product in register tiles, the bias included | all | float32 and float64, preferred |
 | matmul  | one matrix product, by the blocked kernel | all | float32 and float64 |
 | loops   | the formula's loops, compiled | all | float32 and float64 |
@@ -135,6 +134,6 @@ OPERATION = Operation(
     record=record,
     backward=backward,
     passes=("forward", "grad_input", "grad_weight", "grad_bias"),
-    algorithms=("dots", "tiled", "matmul", "loops", "formula"),
+    algorithms=("tiled", "matmul", "loops", "formula"),
     package=__name__,
 )

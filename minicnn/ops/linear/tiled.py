@@ -5,11 +5,13 @@ Shapes: x (N, I), w (J, I), b (J,), y and dy (N, J); N counts all leading axes::
     y = x @ w^T + b        dx = dy @ w        dw = dy^T @ x
 
 Nothing is turned here: `multiply` finds out how its operands lie. The bias is added while y is still in registers.
+For a few rows the forward pass is another (`few_rows`).
 """
 
 from __future__ import annotations
 
 from minicnn.backends.arrays import Array
+from minicnn.ops.linear import few_rows
 from minicnn.ops.linear.loops import grad_bias, supports
 from minicnn.ops.matmul.tiled import product
 
@@ -23,6 +25,8 @@ def rows(x: Array) -> Array:
 
 def forward(x: Array, w: Array, b: Array | None) -> Array:
     """y = x @ w^T + b"""
+    if x.size <= few_rows.FEW * x.shape[-1]:
+        return few_rows.forward(x, w, b)
     return product(rows(x), w.T, b, (*x.shape[:-1], w.shape[0]))
 
 

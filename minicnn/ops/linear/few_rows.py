@@ -1,4 +1,4 @@
-"""The fully connected layer for one image or a few: every weight is read once, at the speed of memory.
+"""The forward pass of `tiled` for one image or a few: every weight is read once, at the speed of memory.
 
 Shapes: x (N, I), w (J, I), b (J,), y (N, J), all contiguous; N counts all leading axes, at most `FEW`::
 
@@ -17,23 +17,9 @@ from minicnn.backends.arrays import Array
 from minicnn.backends.jit import kernel
 from minicnn.backends.simd import lanes, vload, vstore, vzero
 from minicnn.ops.linear.loops import rows
-from minicnn.ops.linear.loops import supports as supports_loops
-from minicnn.ops.registry import Problem
-
-__all__ = ["forward", "supports"]
 
 FEW = 4
 GROUP = 16  # outputs of one unit of work
-
-
-def supports(problem: Problem) -> str:
-    """The forward pass of a few rows."""
-    shape = problem.shapes[0]
-    if problem.pass_name != "forward":
-        return "only the forward pass"
-    if shape is None or int(np.prod(shape[:-1])) > FEW:
-        return f"at most {FEW} rows"
-    return supports_loops(problem)
 
 
 def forward(x: Array, w: Array, b: Array | None) -> Array:
