@@ -21,6 +21,12 @@ THREADS = 2  # of the model: a choice that followed the number of threads would 
 CALL = 15e-6  # seconds of a kernel that does next to nothing, for each parallel loop
 COMPILE = 2e-4  # seconds a call by which Winograd must be faster to be worth the time in which its kernels compile
 
+PANELS_BYTES = 3 * 2**20
+PANELS_TILES, PANELS_TILES_PREPARED = 512, 40  # with more tiles it pays to store them
+WEIGHT_OPERATIONS = {
+    2: 130.0,
+    4: 330.0,
+}  # of the transform of one 3x3 kernel, at the rate of products
 RATES = {"direct": 0.9, "winograd2": 0.9, "winograd4": 0.9, "im2col": 0.2, "loops": 0.01, "formula": 0.002}
 
 
@@ -86,12 +92,21 @@ def _winograd(problem: Problem, m: int, n: int, c: int, k: int, out: tuple[int, 
     points, tiles = (m + 2) ** 2, n * -(-out[0] // m) * -(-out[1] // m)
     c, k = -(-c // 16) * 16, -(-k // 16) * 16
     whole = -(-tiles // 8) * 8 if problem.pass_name != "grad_weight" else tiles
-    products = 2.0 * points * whole * c * k
-    transforms = 40.0 * points * tiles * (c + k)  # adds, loads and stores, in operations of the same rate
-    weights = points * c * k
-    spilled = 0 if weights * 4 <= 3 * 2**20 else 12.0 * points * tiles * (c + k)
-    if prepared:  # once through memory: the weights of a whole network stay in no cache
-        moved = spilled + 4.0 * weights * THREADS / 0.7
-    else:  # written, fetched and read; dU also cleared
-        moved = spilled + 4.0 * weights * (8 if problem.pass_name == "grad_weight" else 6)
-    return (products + transforms) / rate + moved / (BYTES * THREADS) * 0.7
+    operations = 2.0 * points * whole * c * k + 40.0 * points * tiles * (c + k)  # products; adds, loads and stores
+    weights = 4.0 * points * c * k  # bytes
+    moved = 0.0 if weights <= 3 * 2**20 else 12.0 * points * tiles * (c + k)
+    if problem.pass_name == "grad_weight":
+        moved += weights if weights > 3 * 2**20 else 8 * weights  # dU in blocks that stay in a cache, or in parts
+    elif by_panels(int(weights), tiles, prepared):
+        operations += WEIGHT_OPERATIONS[m] * c * k
+        moved += 36.0 * c * k * (THREADS / 0.7 if prepared else 1)
+    elif prepared:  # once through memory: the weights of a whole network stay in no cache
+        moved += weights * THREADS / 0.7
+    else:  # written, fetched and read
+        moved += 6 * weights
+    return operations / rate + moved / (BYTES * THREADS) * 0.7
+
+
+def by_panels(weights: int, tiles: int, prepared: bool) -> bool:
+    """Whether Winograd transforms weights (bytes) a panel at a time, when it needs them, and stores them nowhere."""
+    return weights > PANELS_BYTES and 0 < tiles <= (PANELS_TILES_PREPARED if prepared else PANELS_TILES)

@@ -14,7 +14,7 @@ from minicnn.backends.arrays import Array
 from minicnn.backends.images import Images
 from minicnn.backends.scratch import aligned_zeros
 from minicnn.ops.conv2d import direct, winograd
-from minicnn.ops.conv2d.cost import cost
+from minicnn.ops.conv2d.cost import by_panels, cost
 from minicnn.ops.registry import Problem
 
 ALGORITHMS = ("winograd4", "winograd2", "direct")
@@ -45,14 +45,23 @@ class Prepared:
         self.steps = {key: options[key] for key in ("stride", "padding", "dilation")}
         self._kept: dict[Any, np.ndarray] = {}
         if self.algorithm.startswith("winograd"):
-            self._m = int(self.algorithm[-1])
-            self._u = aligned_zeros(winograd.transformed_size(self._m, w.shape[1], w.shape[0]), w.dtype)
-            winograd.transform(self._m, w, False, self._u)
-            self.w = w[:, :0]  # not needed any more
+            self._m = m = int(self.algorithm[-1])
+            size = winograd.transformed_size(m, w.shape[1], w.shape[0])
+            tiles = x_shape[0] * -(-x_shape[2] // m) * -(-x_shape[3] // m)
+            self._panels = by_panels(size * w.itemsize, tiles, prepared=True)
+            if self._panels:
+                self._u = winograd.pack_taps(m, w)
+            else:
+                self._u = aligned_zeros(size, w.dtype)
+                winograd.transform(m, w, False, self._u)
+            self.w = w[:, :0].copy()  # not needed any more
 
     def __call__(self, x: Array, residual: Array | None, relu: bool) -> Array:
         """The images (N, K, P, Q)."""
         rest = None if residual is None else Images.of(residual)
         if self.algorithm == "direct":
             return direct.convolve(x, self.w, self.b, rest, relu, **self.steps, kept=self._kept).array
-        return winograd.convolve(self._m, Images.of(x), self._u, len(self.w), self.b, rest, relu).array
+        k, images = len(self.w), Images.of(x)
+        if self._panels:
+            return winograd.convolve_panels(self._m, images, self.w, False, self._u, k, self.b, rest, relu).array
+        return winograd.convolve(self._m, images, self._u, k, self.b, rest, relu).array

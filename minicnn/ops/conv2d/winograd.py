@@ -15,16 +15,18 @@ from numba import get_num_threads as thread_count
 
 from minicnn.backends.arrays import Array
 from minicnn.backends.images import Images
-from minicnn.backends.scratch import Scratch
+from minicnn.backends.scratch import Scratch, aligned_zeros
 from minicnn.backends.simd import lanes_of
-from minicnn.ops.conv2d.winograd_kernels import ROWS, SKEW, kernels
+from minicnn.ops.conv2d import winograd_gradient
+from minicnn.ops.conv2d.cost import by_panels
+from minicnn.ops.conv2d.winograd_kernels import BLOCK, ROWS, SKEW, SQUARE, kernels
 from minicnn.ops.registry import Problem
 
-SQUARE = 64  # vectors of working memory for a transform
 FUSED_BYTES = 3 * 2**20  # U up to this size streams past a block of tiles faster than V and M through memory
 FUSED_V_BYTES = 640 * 2**10  # of V, for one thread
 FUSED_TILES = 32  # in grad_weight
-GRADIENT_BYTES = 8 * 2**20  # of V and Y together in grad_weight by points
+GRADIENT_BYTES = 4 * 2**20, 64 * 2**20  # of V and Y together in grad_weight by blocks: if dU is cached, if not
+GRADIENT_CACHED_BYTES = 3 * 2**20
 GRADIENT_FUSED_BYTES = 2**20  # dU up to this size stays in the second-level cache beside a block of tiles
 PARTS = 8  # sums of dU that are made side by side, then added in order
 
@@ -138,6 +140,53 @@ def transform(m: int, w: Array, adjoint: bool, u: np.ndarray) -> None:
         weights(w.reshape(-1), *steps, adjoint, k, c, kp, cp, u, squares)
 
 
+def convolve_once(m: int, x: Images, w: Array, adjoint: bool, b: Array | None) -> Images:
+    """`convolve` with weights that are transformed for this call: beforehand, or each panel when it is needed."""
+    k, c = w.shape[1::-1] if adjoint else w.shape[:2]
+    size, tiles = transformed_size(m, c, k), Tiles(m, x)
+    if by_panels(size * w.itemsize, tiles.count, prepared=False):
+        return convolve_panels(m, x, w, adjoint, None, k, b, None, False)
+    with Scratch(size, w.dtype) as u:
+        transform(m, w, adjoint, u[:size])
+        return convolve(m, x, u[:size], k, b, None, False)
+
+
+def pack_taps(m: int, w: Array) -> np.ndarray:
+    """The weights as `convolve_panels` takes them fastest."""
+    (k, c), dtype = w.shape[:2], w.dtype
+    kp, cp = -(-k // 16) * 16, -(-c // 16) * 16
+    packed, threads = aligned_zeros(9 * kp * cp, dtype), thread_count()
+    squares = np.empty((threads, SQUARE * lanes_of(dtype)), dtype)
+    run = kernels(m, panel_vectors(kp, dtype)).pack_taps
+    run(np.ascontiguousarray(w).reshape(-1), 9 * c, 9, False, c, k, cp, kp, packed, squares)
+    return packed
+
+
+def convolve_panels(
+    m: int, x: Images, w: Array, adjoint: bool, packed: np.ndarray | None, k: int, b: Array | None,
+    residual: Images | None, relu: bool,
+) -> Images:  # fmt: skip
+    """`convolve` with weights w, or from `pack_taps`, that are transformed a panel at a time."""
+    tiles, dtype, (n, c, height, width) = Tiles(m, x), x.flat.dtype, x.shape
+    y = Images((n, k, height, width), dtype)
+    vectors, many = panel_vectors(y.channels, dtype), (m + 2) ** 2
+    wide, threads = vectors * lanes_of(dtype), thread_count()
+    block = -(-tiles.count // ROWS[vectors]) * ROWS[vectors]
+    own = SQUARE * lanes_of(dtype) + many * (BLOCK * wide + SKEW) + many * (block * wide + SKEW) + 9 * BLOCK * wide
+    v_size = many * (-(-x.channels // BLOCK) * BLOCK * block + SKEW)
+    steps = (9, 9 * w.shape[1]) if adjoint else (9 * c, 9)
+    none = x.flat[:0]
+    with Scratch(v_size, dtype) as v, Scratch(threads * own, dtype) as work:
+        work = work[: threads * own].reshape(threads, -1)
+        kernels(m, vectors).by_panels(
+            x.flat, np.ascontiguousarray(w).reshape(-1), *steps, adjoint, none if packed is None else packed,
+            padded_bias(b, y), none if residual is None else residual.flat, y.flat, v, work,
+            tiles.count, block, tiles.rows, tiles.columns, height, width, c, k, x.channels, y.channels,
+            (x.origin, x.row, x.image), (y.origin, y.row, y.image), relu,
+        )  # fmt: skip
+    return y
+
+
 def panel_vectors(channels: int, dtype: Any) -> int:
     """Vectors of output channels that a register tile holds: 2, or 1 where 2 do not divide the channels."""
     return 1 if channels % (2 * lanes_of(dtype)) else 2
@@ -156,17 +205,11 @@ def passes(m: int) -> SimpleNamespace:
 
     def forward(x: Array, w: Array, b: Array | None, **_: Any) -> Array:
         """y = A^T [(G w G^T) * (B^T x B)] A + b, summed over input channels, tile by tile"""
-        size = transformed_size(m, w.shape[1], w.shape[0])
-        with Scratch(size, x.dtype) as u:
-            transform(m, w, False, u[:size])
-            return convolve(m, Images.of(x), u[:size], w.shape[0], b, None, False).array
+        return convolve_once(m, Images.of(x), w, False, b).array
 
     def grad_input(dy: Array, w: Array, **_: Any) -> Array:
         """dx = dy convolved with the kernels turned by 180 degrees, input and output channels exchanged"""
-        size = transformed_size(m, w.shape[0], w.shape[1])
-        with Scratch(size, dy.dtype) as u:
-            transform(m, w, True, u[:size])
-            return convolve(m, Images.of(dy), u[:size], w.shape[1], None, None, False).array
+        return convolve_once(m, Images.of(dy), w, True, None).array
 
     def grad_weight(dy: Array, x: Array, *, w_shape: tuple[int, ...], **_: Any) -> Array:
         """dw = G^T [sum over tiles of (B^T x B) * (A dy A^T)] G"""
@@ -181,27 +224,39 @@ def _grad_weight(m: int, dy: Images, x: Images, w_shape: tuple[int, ...]) -> Arr
     if not tiles.count:
         return np.zeros(w_shape, dtype)
     many, threads, square = (m + 2) ** 2, thread_count(), SQUARE * lanes_of(dtype)
-    tile, size = many * (x.channels + dy.channels) * dtype.itemsize, many * x.channels * dy.channels
-    fused = size * dtype.itemsize <= GRADIENT_FUSED_BYTES
-    parts = PARTS if fused and tiles.count >= PARTS * FUSED_TILES else 1
-    block = min(tiles.count, FUSED_TILES if parts > 1 else max(FUSED_TILES, GRADIENT_BYTES // tile))
-    v_size, y_size = many * (block * x.channels + SKEW), many * (block * dy.channels + SKEW) + square
-    each = threads if parts > 1 else 1
+    size = many * x.channels * dy.channels
     grad = np.empty(w_shape, dtype)
-    run = kernels(m, panel_vectors(dy.channels, dtype))
+    run = winograd_gradient.kernels(m, panel_vectors(dy.channels, dtype))
     cut = tiles.rows, tiles.columns
     places = x.channels, dy.channels, (x.origin, x.row, x.image), (dy.origin, dy.row, dy.image)
+    if size * dtype.itemsize <= GRADIENT_FUSED_BYTES and tiles.count >= PARTS * FUSED_TILES:
+        v_size, y_size = many * (FUSED_TILES * x.channels + SKEW), many * (FUSED_TILES * dy.channels + SKEW) + square
+        with (
+            Scratch(threads * v_size, dtype) as v,
+            Scratch(threads * y_size, dtype) as y,
+            Scratch(PARTS * size, dtype) as du,
+            Scratch(threads * square, dtype) as squares,
+        ):
+            v, y = v[: threads * v_size].reshape(threads, -1), y[: threads * y_size].reshape(threads, -1)
+            squares = squares[: threads * square].reshape(threads, -1)
+            run.grad_fused(x.flat, dy.flat, v, y, du, tiles.count, FUSED_TILES, PARTS, *cut, *places)
+            run.grad_taps(du, grad.reshape(-1), squares, PARTS, c, k, x.channels, dy.channels)
+        return grad
+    wide = [-(-channels // BLOCK) * BLOCK for channels in (x.channels, dy.channels)]
+    blocks = wide[0] * wide[1] // BLOCK**2
+    limit = GRADIENT_BYTES[blocks * BLOCK**2 * many * dtype.itemsize > GRADIENT_CACHED_BYTES]
+    parts = -(-tiles.count * many * sum(wide) * dtype.itemsize // limit)
+    block = -(-tiles.count // parts)
+    sums = many * (BLOCK**2 + SKEW)
+    held = threads if parts == 1 else blocks
     with (
-        Scratch(each * v_size, dtype) as v,
-        Scratch(each * y_size, dtype) as y,
-        Scratch(parts * size, dtype) as du,
+        Scratch(many * (block * wide[0] + SKEW), dtype) as v,
+        Scratch(many * (block * wide[1] + SKEW), dtype) as y,
+        Scratch(held * sums, dtype) as du,
         Scratch(threads * square, dtype) as squares,
     ):
-        squares = squares[: threads * square].reshape(threads, -1)
-        if parts > 1:
-            v, y = v[: each * v_size].reshape(each, -1), y[: each * y_size].reshape(each, -1)
-            run.grad_fused(x.flat, dy.flat, v, y, du, tiles.count, block, parts, *cut, *places)
-        else:
-            run.grad_by_points(x.flat, dy.flat, v, y, du, squares, tiles.count, block, *cut, *places)
-        run.grad_taps(du, grad.reshape(-1), squares, parts, c, k, x.channels, dy.channels)
+        du, squares = du[: held * sums].reshape(held, -1), squares[: threads * square].reshape(threads, -1)
+        run.grad_by_blocks(
+            x.flat, dy.flat, v, y, du, squares, grad.reshape(-1), tiles.count, block, *cut, c, k, *places
+        )
     return grad

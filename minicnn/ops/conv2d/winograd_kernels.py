@@ -43,9 +43,6 @@ from minicnn.backends.simd import (
     vstores,
 )
 from minicnn.ops.conv2d.winograd_transforms import (
-    added,
-    adjoint_output_transform,
-    adjoint_weight_transform,
     input_transform,
     output_transform,
     weight_transform,
@@ -53,34 +50,21 @@ from minicnn.ops.conv2d.winograd_transforms import (
 
 SKEW = 16  # numbers after the matrix of each point: without them all 36 would lie in the same sets of the cache
 ROWS = {1: 2 * TILE[0], 2: TILE[0]}  # of a register tile of 1 or 2 vectors; 8 or more accumulators
-GRAD_ROWS = {1: 8, 2: 4 if TILE[0] % 4 else 8}  # for products that sum over tiles: must divide 16
-STEPS = 128  # tiles that such a product takes at once: its operands stay in the first-level cache
+BLOCK = 64  # channels that are taken together where they do not all fit into a core's second-level cache
+SQUARE = 64  # vectors of working memory for a transform
 GROUP = 4  # input channels whose weights are transformed together
 
 
 @kernel(parallel=False)
-def input_tile(A, x, at, row, pixel, square, v, to, step):
-    # v[to + c + (A i + j) step] = (B^T d B)[i, j] with d[i, j] = x[at + c + i row + j pixel], for all c < pixel
+def input_tile(A, x, at, row, pixel, many, square, v, to, step):
+    # v[to + c + (A i + j) step] = (B^T d B)[i, j] with d[i, j] = x[at + c + i row + j pixel], for all c < many
     literally(A)
     wide = lanes(x)
-    for c in range(0, pixel, wide):
+    for c in range(0, many, wide):
         for j in range(A):
             vstores(input_transform(vloads(A, x, at + c + j * pixel, row)), square, j * wide, A * wide)
         for i in range(A):
             vstores(input_transform(vloads(A, square, i * A * wide, wide)), v, to + c + A * i * step, step)
-
-
-@kernel(parallel=False)
-def gradient_tile(m, A, dy, at, row, pixel, square, v, to, step):
-    # v[to + k + (A i + j) step] = (A dy A^T)[i, j] with m x m pixels of dy, for all k < pixel
-    literally(m)
-    literally(A)
-    wide = lanes(dy)
-    for k in range(0, pixel, wide):
-        for j in range(m):
-            vstores(adjoint_output_transform(vloads(m, dy, at + k + j * pixel, row)), square, j * wide, m * wide)
-        for i in range(A):
-            vstores(adjoint_output_transform(vloads(m, square, i * m * wide, wide)), v, to + k + A * i * step, step)
 
 
 @kernel(parallel=False)
@@ -106,38 +90,45 @@ def output_tile(A, M, at, step, many, square, bias, first, residual, activate, y
 
 
 @kernel(parallel=False)
-def products(MR, NV, K, rows, a, ia, lda, b, ib, ahead, c, ic, ldc):
-    # c[i, v] = sum_k a[i, k] b[k, v], one register tile of MR rows after the other
-    # meanwhile the panel of b for the next product, `ahead` numbers on, is asked for, a little with each step of k
+def products(MR, NV, K, rows, a, ia, lda, b, ib, more, c, ic, ldc, later, soon, part):
+    # c[i, v] = sum_k a[i, k] b[k, v] (added to c with `more`), one register tile of MR rows after the other; meanwhile
+    # is asked for: `part` numbers from later[soon] on with each step of k, and the next rows of a (lda = K, no gaps)
     literally(MR)
     literally(NV)
     NR = NV * lanes(b)
-    tiles = (rows + MR - 1) // MR
-    part = (NR + tiles - 1) // tiles
-    soon = ib + ahead
     for i in range(0, rows, MR):
-        acc = tile_zero(MR, NV, c)
+        acc = tile_load(MR, NV, c, ic + i * ldc, ldc) if more else tile_zero(MR, NV, c)
         for k in range(K):
-            prefetch(b, soon + k * part)
+            prefetch(later, soon + k * part)
+            prefetch(a, ia + (i + MR) * lda + k * MR)
             acc = tile_fma(MR, NV, acc, a, ia + i * lda + k, lda, b, ib + k * NR)
         tile_store(MR, NV, acc, c, ic + i * ldc, ldc)
         soon += K * part
 
 
 @kernel(parallel=False)
-def outer_products(MR, NV, T, a, ia, lda, b, ib, ldb, c, ic, new):
-    # c[i, k] (+)= sum_t a[t, i] b[t, k] for all i < lda, k < ldb; STEPS rows t at once, which stay in the first cache
-    literally(MR)
+def gather_taps(w, tap, k_step, c_step, flip, channels, many, square):
+    # square[c 9 + r][k] = w[tap + k k_step + c c_step + r], or 8 - r with `flip`; zeros beyond `channels` and `many`
+    wide = lanes(w)
+    for k in range(wide):
+        for c in range(GROUP):
+            at = tap + k * k_step + c * c_step
+            for r in range(9):
+                square[(c * 9 + r) * wide + k] = w[at + (8 - r if flip else r)] if k < many and c < channels else 0
+
+
+@kernel(parallel=False)
+def gather_panel(NV, w, k0, c0, many, k_step, c_step, flip, C, K, taps, to, square):
+    # taps[to + (c 9 + r) NR + k] = tap r of (k0 + k, c0 + c), c < many; zeros for spare c and k
     literally(NV)
-    NR = NV * lanes(b)
-    for t0 in range(0, T, STEPS):
-        for k in range(0, ldb, NR):
-            for i in range(0, lda, MR):
-                to = ic + i * ldb + k
-                acc = tile_zero(MR, NV, c) if new and t0 == 0 else tile_load(MR, NV, c, to, ldb)
-                for t in range(t0, min(T, t0 + STEPS)):
-                    acc = tile_fma(MR, NV, acc, a, ia + t * lda + i, 1, b, ib + t * ldb + k)
-                tile_store(MR, NV, acc, c, to, ldb)
+    wide = lanes(w)
+    NR = NV * wide
+    for k in range(0, NR, wide):
+        for c in range(0, many, GROUP):
+            tap = (k0 + k) * k_step + (c0 + c) * c_step
+            gather_taps(w, tap, k_step, c_step, flip, C - c0 - c, K - k0 - k, square)
+            for r in range(9 * GROUP):
+                vstore(taps, to + (c * 9 + r) * NR + k, vload(square, r * wide))
 
 
 @kernel(parallel=False)
@@ -151,15 +142,12 @@ def corner(t, m, TH, TW, row, image, pixel):
 def kernels(m: int, NV: int) -> SimpleNamespace:
     """The parallel kernels for F(m x m, 3x3) and panels of NV vectors of output channels."""
     A, X, MR = m + 2, (m + 2) ** 2, ROWS[NV]
-    GR = GRAD_ROWS[NV]
 
     @kernel
     def weights(w, k_step, c_step, flip, K, C, KP, CP, U, squares):
-        # U[panel][xi][c][k in panel] = (G w[k,c] G^T)[xi]; zeros for spare c and k; parallel over (panel, c)
-        # w is flat: tap r of (k, c) at k k_step + c c_step + r; flip: 8 - r (grad_input turns the kernel round)
-        wide = lanes(w)
-        NR = NV * wide
-        # inside: taps of GROUP channels, which lie side by side in w, are gathered for one vector of k
+        # U[panel][xi][c][k in panel] = (G w[k,c] G^T)[xi]; zeros for spare c and k; parallel over vectors of k and
+        # GROUP channels, whose taps lie side by side in w: tap r of (k, c) at k k_step + c c_step + r
+        # flip: 8 - r, for grad_input turns the kernel round
         wide = lanes(w)
         NR = NV * wide
         groups, ustep = CP // GROUP, CP * NR + SKEW
@@ -167,13 +155,8 @@ def kernels(m: int, NV: int) -> SimpleNamespace:
             vector, c0 = unit // groups, unit % groups * GROUP
             panel, v = vector // NV, vector % NV * wide
             square = squares[get_thread_id()]
-            rest = 9 * GROUP * wide
-            for lane in range(wide):
-                k = vector * wide + lane
-                for c in range(c0, c0 + GROUP):
-                    for r in range(9):
-                        tap = k * k_step + c * c_step + (8 - r if flip else r)
-                        square[((c - c0) * 9 + r) * wide + lane] = w[tap] if k < K and c < C else 0
+            k, rest = vector * wide, 9 * GROUP * wide
+            gather_taps(w, k * k_step + c0 * c_step, k_step, c_step, flip, C - c0, K - k, square)
             for c in range(GROUP):
                 for s in range(3):
                     column = vloads(3, square, (c * 9 + s) * wide, 3 * wide)
@@ -195,14 +178,17 @@ def kernels(m: int, NV: int) -> SimpleNamespace:
             square = scratch[X * mstep :]
             first = block * whole // blocks * MR
             many = min(T, (block + 1) * whole // blocks * MR) - first
+            part = NR // ((many + MR - 1) // MR) + 1  # of the next U, a share for each register tile
             for i in range(many):
                 at, _, _ = corner(first + i, m, TH, TW, xs[1], xs[2], CP)
                 at += xs[0] - xs[1] - CP
-                input_tile(A, x, at, xs[1], CP, square, v, i * CP, vstep)
+                input_tile(A, x, at, xs[1], CP, CP, square, v, i * CP, vstep)
             for panel in range(KP // NR):
                 for xi in range(X):
                     u = (panel * X + xi) * ustep
-                    products(MR, NV, CP, many, v, xi * vstep, CP, U, u, ustep, scratch, xi * mstep, NR)
+                    products(
+                        MR, NV, CP, many, v, xi * vstep, CP, U, u, False, scratch, xi * mstep, NR, U, u + ustep, part
+                    )
                 for i in range(many):
                     at, h, w = corner(first + i, m, TH, TW, ys[1], ys[2], KP)
                     k = panel * NR
@@ -221,11 +207,12 @@ def kernels(m: int, NV: int) -> SimpleNamespace:
             square = squares[get_thread_id()]
             at, _, _ = corner(t, m, TH, TW, xs[1], xs[2], CP)
             at += xs[0] - xs[1] - CP
-            input_tile(A, x, at, xs[1], CP, square, V, t * CP, vstep)
+            input_tile(A, x, at, xs[1], CP, CP, square, V, t * CP, vstep)
+        part = NR // ((T + MR - 1) // MR) + 1  # of the next U, a share for each register tile
         for xi in prange(X):
             for panel in range(KP // NR):
-                u = (panel * X + xi) * ustep
-                products(MR, NV, CP, T, V, xi * vstep, CP, U, u, X * ustep, M, xi * mstep + panel * NR, KP)
+                u, to = (panel * X + xi) * ustep, xi * mstep + panel * NR
+                products(MR, NV, CP, T, V, xi * vstep, CP, U, u, False, M, to, KP, U, u + X * ustep, part)
         for t in prange(T):
             square = squares[get_thread_id()]
             at, h, w = corner(t, m, TH, TW, ys[1], ys[2], KP)
@@ -235,75 +222,70 @@ def kernels(m: int, NV: int) -> SimpleNamespace:
             )  # fmt: skip
 
     @kernel
-    def grad_fused(x, dy, V, Y, dU, T, TB, parts, TH, TW, CP, KP, xs, ys):
-        # dU[part][xi][c][k] = sum over the tiles t of a part of V[xi][t][c] Y[xi][t][k]
-        # parallel over parts, whose number is fixed; inside: blocks of TB tiles, which are transformed, then xi
-        vstep, ystep, size = TB * CP + SKEW, TB * KP + SKEW, X * CP * KP
-        for part in prange(parts):
-            v, y = V[get_thread_id()], Y[get_thread_id()]
-            square = y[X * ystep :]
-            begin, end = part * T // parts, (part + 1) * T // parts
-            for first in range(begin, end, TB):
-                many = min(TB, end - first)
-                for i in range(many):
-                    at, _, _ = corner(first + i, m, TH, TW, xs[1], xs[2], CP)
-                    input_tile(A, x, at + xs[0] - xs[1] - CP, xs[1], CP, square, v, i * CP, vstep)
-                    at, _, _ = corner(first + i, m, TH, TW, ys[1], ys[2], KP)
-                    gradient_tile(m, A, dy, at + ys[0], ys[1], KP, square, y, i * KP, ystep)
-                for xi in range(X):
-                    to = part * size + xi * CP * KP
-                    outer_products(GR, NV, many, v, xi * vstep, CP, y, xi * ystep, KP, dU, to, first == begin)
+    def pack_taps(w, k_step, c_step, flip, C, K, CP, KP, packed, squares):
+        # packed[panel][c][tap][k in panel], zeros for spare c and k; parallel over panels
+        NR = NV * lanes(w)
+        for panel in prange(KP // NR):
+            square, k = squares[get_thread_id()], panel * NR
+            gather_panel(NV, w, k, 0, CP, k_step, c_step, flip, C, K, packed, panel * 9 * CP * NR, square)
 
     @kernel
-    def grad_by_points(x, dy, V, Y, dU, squares, T, TB, TH, TW, CP, KP, xs, ys):
-        # the same with one part: in blocks of TB tiles, parallel over tiles, then over xi: each sum stays with one
-        # thread, in the order of t
-        vstep, ystep = TB * CP + SKEW, TB * KP + SKEW
-        for first in range(0, T, TB):
-            many = min(TB, T - first)
-            for i in prange(many):
-                square = squares[get_thread_id()]
-                at, _, _ = corner(first + i, m, TH, TW, xs[1], xs[2], CP)
-                input_tile(A, x, at + xs[0] - xs[1] - CP, xs[1], CP, square, V, i * CP, vstep)
-                at, _, _ = corner(first + i, m, TH, TW, ys[1], ys[2], KP)
-                gradient_tile(m, A, dy, at + ys[0], ys[1], KP, square, Y, i * KP, ystep)
-            for xi in prange(X):
-                outer_products(
-                    GR, NV, many, V, xi * vstep, CP, Y, xi * ystep, KP, dU, xi * CP * KP, first == 0
-                )  # fmt: skip
-
-    @kernel
-    def grad_taps(dU, grad, squares, parts, C, K, CP, KP):
-        # grad[k][c] = G^T (sum of dU[part][.][c][k] over parts) G; parallel over GROUP channels, whose taps lie side by
-        # side in grad; inside: vectors of k
-        wide = lanes(dU)
-        size = X * CP * KP
-        rest = 9 * GROUP * wide
-        for group in prange((C + GROUP - 1) // GROUP):
-            square = squares[get_thread_id()]
-            c0 = group * GROUP
-            many = min(GROUP, C - c0)
-            for k in range(0, KP, wide):
+    def by_panels(
+        x, w, k_step, c_step, flip, packed, bias, residual, y, V, work, T, TB, TH, TW, H, W, C, K, CP, KP, xs, ys,
+        activate,
+    ):  # fmt: skip
+        # V[xi][block of c][t][c in block]; two parallel loops: over tiles; over panels; inside: blocks of c, whose taps
+        # (gathered from w, or ready in `packed`) are transformed and used at once, then the output tiles of the panel
+        # work of a thread: U[xi][c in block][k in panel], M[xi][t][k in panel], taps[c in block][9][k in panel]
+        wide = lanes(x)
+        NR = NV * wide
+        ustep, mstep = BLOCK * NR + SKEW, TB * NR + SKEW
+        vstep = (CP + BLOCK - 1) // BLOCK * BLOCK * TB + SKEW
+        share = X * ((T + MR - 1) // MR)  # register tiles for a block of c, which ask for the next block's taps
+        part = 9 * NR // share + 1 if packed.size else 0
+        for t in prange(T):
+            square = work[get_thread_id()]
+            at, _, _ = corner(t, m, TH, TW, xs[1], xs[2], CP)
+            at += xs[0] - xs[1] - CP
+            for c in range(0, CP, BLOCK):
+                to = c * TB + t * BLOCK
+                input_tile(A, x, at + c, xs[1], CP, min(BLOCK, CP - c), square, V, to, vstep)
+        for panel in prange(KP // NR):
+            square, k = work[get_thread_id()], panel * NR
+            U = square[SQUARE * wide :]
+            M = U[X * ustep :]
+            for c0 in range(0, CP, BLOCK):
+                many = min(BLOCK, CP - c0)
+                taps, first = M[X * mstep :], 0
+                if packed.size:
+                    taps, first = packed, (panel * CP + c0) * 9 * NR
+                else:
+                    gather_panel(NV, w, k, c0, many, k_step, c_step, flip, C, K, taps, 0, square)
                 for c in range(many):
-                    for j in range(A):
-                        at = (j * CP + c0 + c) * KP + k
-                        column = vloads(A, dU, at, A * CP * KP)
-                        for part in range(1, parts):
-                            column = added(column, vloads(A, dU, part * size + at, A * CP * KP))
-                        vstores(adjoint_weight_transform(column), square, rest + j * wide, A * wide)
-                    for r in range(3):
-                        taps = adjoint_weight_transform(vloads(A, square, rest + r * A * wide, wide))
-                        vstores(taps, square, (9 * c + 3 * r) * wide, wide)
-                for lane in range(min(wide, K - k)):
-                    to = ((k + lane) * C + c0) * 9
-                    for tap in range(9 * many):
-                        grad[to + tap] = square[tap * wide + lane]
+                    for v in range(0, NR, wide):
+                        for s in range(3):
+                            column = vloads(3, taps, first + (c * 9 + s) * NR + v, 3 * NR)
+                            vstores(weight_transform(m, column), square, s * wide, 3 * wide)
+                        for i in range(A):
+                            row = weight_transform(m, vloads(3, square, 3 * i * wide, wide))
+                            vstores(row, U, A * i * ustep + c * NR + v, ustep)
+                for xi in range(X):
+                    ahead = first + many * 9 * NR + xi * (many * 9 * NR // X)
+                    products(
+                        MR, NV, many, T, V, xi * vstep + c0 * TB, BLOCK, U, xi * ustep, c0 > 0, M, xi * mstep, NR,
+                        packed, ahead, part,
+                    )  # fmt: skip
+            for t in range(T):
+                at, h, left = corner(t, m, TH, TW, ys[1], ys[2], KP)
+                output_tile(
+                    A, M, t * NR, mstep, NR, square, bias, k, residual, activate,
+                    y, ys[0] + at + k, ys[1], KP, min(m, H - h), min(m, W - left),
+                )  # fmt: skip
 
     return SimpleNamespace(
         weights=weights,
         fused=fused,
         by_points=by_points,
-        grad_fused=grad_fused,
-        grad_by_points=grad_by_points,
-        grad_taps=grad_taps,
+        by_panels=by_panels,
+        pack_taps=pack_taps,
     )
