@@ -22,7 +22,7 @@ from numba import get_num_threads as thread_count
 from minicnn.backends.arrays import Array
 from minicnn.backends.images import HALO, Images
 from minicnn.backends.scratch import Scratch, aligned_zeros
-from minicnn.backends.simd import TILE, lanes_of
+from minicnn.backends.simd import TILE, VECTOR_BYTES, lanes_of
 from minicnn.ops.conv2d.direct_kernels import compact, kernels, pack, unpack
 from minicnn.ops.conv2d.loops import grad_bias
 from minicnn.ops.registry import Problem
@@ -32,6 +32,8 @@ __all__ = ["forward", "grad_bias", "grad_input", "grad_weight", "supports"]
 
 ROWS = (14, 8, 7, 4, 2, 1) if TILE[0] >= 8 else (6, 4, 2, 1)  # heights of register tiles; each is compiled when needed
 GRAD_ROWS = 4 if TILE[0] % 4 else 8
+SUMS_BYTES = 2**20, 2**18  # of dw: if a thread's share is more, it is cut into parts of this size
+PANEL_BYTES = 28 * 2**10  # of dy, which stays in the first-level cache in grad_weight
 BLOCK_BYTES = 2**17  # of the images that one unit of work reads again and again
 
 
@@ -262,10 +264,14 @@ def grad_weight(
             xs = (start, source.image, stride[0] * source.row, stride[1] * source.pixel)
             steps = (dilation[0] * source.row, dilation[1] * source.pixel)
             ys = (gradient.origin, gradient.image, gradient.row, gradient.channels)
-            block = max(1, min(out[0], BLOCK_BYTES // (xs[2] * x.dtype.itemsize)))
+            parts, mine = thread_count(), rows * outputs * x.dtype.itemsize // thread_count()
+            if mine > SUMS_BYTES[0]:
+                parts *= -(-mine // SUMS_BYTES[1])
+            pixels = PANEL_BYTES // (layout.vectors * VECTOR_BYTES)
+            block = max(1, min(out[0], BLOCK_BYTES // (xs[2] * x.dtype.itemsize), pixels // max(1, out[1])))
             kernels(GRAD_ROWS, layout.vectors).grad_weight(
                 source.flat, gradient.flat, sums, x.shape[0], *out, outputs, height, layout.broken, whole,
-                xs, steps, ys, block, thread_count(),
+                xs, steps, ys, block, parts,
             )  # fmt: skip
             grad = np.empty(w_shape, x.dtype)
             unpack(sums, grad, height, width, layout.run, whole, source.pixel, outputs)

@@ -25,7 +25,7 @@ from minicnn.ops.registry import Problem
 FUSED_BYTES = 3 * 2**20  # U up to this size streams past a block of tiles faster than V and M through memory
 FUSED_V_BYTES = 640 * 2**10  # of V, for one thread
 FUSED_TILES = 32  # in grad_weight
-GRADIENT_BYTES = 4 * 2**20, 64 * 2**20  # of V and Y together in grad_weight by blocks: if dU is cached, if not
+GRADIENT_BYTES = 8 * 2**20, 64 * 2**20  # of V and Y together in grad_weight by blocks: if dU is cached, if not
 GRADIENT_CACHED_BYTES = 3 * 2**20
 GRADIENT_FUSED_BYTES = 2**20  # dU up to this size stays in the second-level cache beside a block of tiles
 PARTS = 8  # sums of dU that are made side by side, then added in order
