@@ -27,10 +27,12 @@ from numba import prange
 from minicnn.backends.arrays import Array
 from minicnn.backends.jit import kernel
 from minicnn.backends.scratch import Key, pool
+from minicnn.backends.simd import vstore, vstream
 
 HALO = 1
 TILE = 4
 CHANNELS = 16
+MANY = 2**20  # numbers of a batch; of more, those written first have left the second-level caches before they are read
 
 
 class Images:
@@ -137,3 +139,18 @@ def _fill(x, flat, channels, row, image, origin):
                 flat[at + w * channels + c] = x[n, c, h, w]
             for c in range(C, channels):  # NaN, where the buffer last held the result of a product with NaN (0 * NaN)
                 flat[at + w * channels + c] = 0
+
+
+@kernel(parallel=False)
+def is_many(flat):
+    """Whether images are so many that they are better written past the caches (`vstream`)."""
+    return flat.size > MANY
+
+
+@kernel(parallel=False)
+def put(flat, i, v):
+    """flat[i : i + lanes] = v, a whole vector of images that nobody reads soon."""
+    if is_many(flat):
+        vstream(flat, i, v)
+    else:
+        vstore(flat, i, v)

@@ -146,9 +146,13 @@ class Emit:
         load.align = vector.dtype.bitwidth // 8  # no more is promised
         return load
 
-    def store(self, vector: Vector, value: Any, pointer: Any) -> None:
+    def store(self, vector: Vector, value: Any, pointer: Any, past: bool = False) -> None:
+        """`past`: past the caches; then the place must be a multiple of the vector's size."""
         store = self.builder.store(value, self.builder.bitcast(pointer, vector.llvm.as_pointer()))
-        store.align = vector.dtype.bitwidth // 8
+        store.align = vector.dtype.bitwidth // 8 * (vector.lanes if past else 1)
+        if past:
+            one = self.builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+            store.set_metadata("nontemporal", one)
 
     def zero(self, vector: Vector) -> Any:
         return ir.Constant(vector.llvm, [0.0] * vector.lanes)
@@ -202,6 +206,18 @@ def vstore(typing: Any, a: Any, i: Any, v: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = Emit(context, builder)
         emit.store(v, args[2], emit.pointer(a, args[0], args[1]))
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, v), code
+
+
+@intrinsic
+def vstream(typing: Any, a: Any, i: Any, v: Any) -> Any:
+    """`vstore` past the caches, for what will not be read soon: the line is not fetched first. a[i] lies aligned."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = Emit(context, builder)
+        emit.store(v, args[2], emit.pointer(a, args[0], args[1]), past=True)
         return context.get_dummy_value()
 
     return types.void(a, types.intp, v), code
@@ -415,6 +431,21 @@ def tile_store(typing: Any, MR: Any, NV: Any, tile: Any, c: Any, ic: Any, ldc: A
         places = emit.tile_rows(NV.literal_value, tile.count, start, args[5], tile.dtype)
         for value, place in zip(cgutils.unpack_tuple(builder, args[2]), places, strict=True):
             emit.store(tile.dtype, value, place)
+        return context.get_dummy_value()
+
+    return types.void(MR, NV, tile, c, types.intp, types.intp), code
+
+
+@intrinsic(prefer_literal=True)
+def tile_stream(typing: Any, MR: Any, NV: Any, tile: Any, c: Any, ic: Any, ldc: Any) -> Any:
+    """`tile_store` past the caches, see `vstream`."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = Emit(context, builder)
+        start = emit.pointer(c, args[3], args[4])
+        places = emit.tile_rows(NV.literal_value, tile.count, start, args[5], tile.dtype)
+        for value, place in zip(cgutils.unpack_tuple(builder, args[2]), places, strict=True):
+            emit.store(tile.dtype, value, place, past=True)
         return context.get_dummy_value()
 
     return types.void(MR, NV, tile, c, types.intp, types.intp), code

@@ -16,7 +16,7 @@ import numpy as np
 from numba import prange
 
 from minicnn.backends.arrays import Array
-from minicnn.backends.images import Images
+from minicnn.backends.images import Images, put
 from minicnn.backends.jit import kernel
 from minicnn.backends.scratch import Scratch
 from minicnn.backends.simd import lanes, vload, vloads, vstore
@@ -164,7 +164,7 @@ def _forward_row(x, place, table, y, nh):
     for w in range(at, at + W * channels, channels):
         for c in range(0, channels, lanes(x)):
             scaled = (vload(x, w + c) - vload(table, c)) * vload(table, channels + c)
-            vstore(y, w + c, scaled + vload(table, 2 * channels + c))
+            put(y, w + c, scaled + vload(table, 2 * channels + c))
 
 
 # ---- gradients ------------------------------------------------------------------------------------------------------

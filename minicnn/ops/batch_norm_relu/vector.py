@@ -11,15 +11,15 @@ which the second sweep overwrites.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
+from numba import literally, prange
 
 from minicnn.backends.arrays import Array
-from minicnn.backends.images import Images
+from minicnn.backends.images import Images, put
 from minicnn.backends.jit import kernel
 from minicnn.backends.scratch import Scratch
 from minicnn.backends.simd import lanes, relu, vload, vstore, where_positive
 from minicnn.ops.batch_norm import vector as batch_norm
-from minicnn.ops.batch_norm.vector import add_blocks, add_products, scale_and_shift
+from minicnn.ops.batch_norm.vector import add_blocks, scale_and_shift
 from minicnn.ops.rows import block_count, block_rows, clear, geometry, is_small, pad, row_start, supports
 
 __all__ = ["forward", "grad", "supports"]
@@ -68,7 +68,7 @@ def _forward_row(x, place, table, y, nh):
     for w in range(at, at + W * channels, channels):
         for c in range(0, channels, lanes(x)):
             scaled = (vload(x, w + c) - vload(table, c)) * vload(table, channels + c)
-            vstore(y, w + c, relu(scaled + vload(table, 2 * channels + c)))
+            put(y, w + c, relu(scaled + vload(table, 2 * channels + c)))
 
 
 @kernel
@@ -91,7 +91,7 @@ def _forward_residual_row(x, residual, place, table, y, nh):
     for w in range(at, at + W * channels, channels):
         for c in range(0, channels, lanes(x)):
             scaled = (vload(x, w + c) - vload(table, c)) * vload(table, channels + c)
-            vstore(y, w + c, relu(scaled + vload(table, 2 * channels + c) + vload(residual, w + c)))
+            put(y, w + c, relu(scaled + vload(table, 2 * channels + c) + vload(residual, w + c)))
 
 
 def grad(
@@ -190,5 +190,24 @@ def _block_sums(dy, y, x, place, rows, work, dz, b):
     clear(work, i, 2 * channels)
     for nh in range(b * rows, min((b + 1) * rows, N * H)):
         at = row_start(place, nh)
-        _mask_row(dy, y, at, W * channels, dz)
-        add_products(dz, x, at, W, channels, work, middle, i)
+        for w in range(0, W - W % 4, 4):
+            _mask_and_add(4, dy, y, x, at + w * channels, channels, dz, work, middle, i)
+        for w in range(W - W % 4, W):
+            _mask_and_add(1, dy, y, x, at + w * channels, channels, dz, work, middle, i)
+
+
+@kernel(parallel=False)
+def _mask_and_add(many, dy, y, x, at, channels, dz, work, middle, i):
+    # for `many` pixels: dz = dy where y > 0, else 0; work[i + c] += dz, work[i + channels + c] += dz * (x - mean)
+    literally(many)
+    for c in range(0, channels, lanes(x)):
+        mean, j = vload(work, middle + c), i + channels + c
+        total, along = vload(work, i + c), vload(work, j)
+        for pixel in range(many):
+            place = at + pixel * channels + c
+            d = where_positive(vload(y, place), vload(dy, place))
+            put(dz, place, d)
+            total = total + d
+            along = along + d * (vload(x, place) - mean)
+        vstore(work, i + c, total)
+        vstore(work, j, along)

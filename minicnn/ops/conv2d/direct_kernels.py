@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 from numba import literally, prange
 
+from minicnn.backends.images import is_many
 from minicnn.backends.jit import kernel
 from minicnn.backends.simd import (
     lanes,
@@ -27,6 +28,7 @@ from minicnn.backends.simd import (
     tile_load,
     tile_relu,
     tile_store,
+    tile_stream,
     tile_zero,
 )
 
@@ -54,7 +56,10 @@ def output_tile(
         acc = tile_add(MR, NV, acc, residual, to, y_step)
     if activate:
         acc = tile_relu(acc)
-    tile_store(MR, NV, acc, y, to, y_step)
+    if is_many(y):
+        tile_stream(MR, NV, acc, y, to, y_step)
+    else:
+        tile_store(MR, NV, acc, y, to, y_step)
 
 
 @kernel(parallel=False)

@@ -27,6 +27,7 @@ from types import SimpleNamespace
 
 from numba import get_thread_id, literally, prange
 
+from minicnn.backends.images import put
 from minicnn.backends.jit import kernel
 from minicnn.backends.simd import (
     TILE,
@@ -86,7 +87,7 @@ def output_tile(A, M, at, step, many, square, bias, first, residual, activate, y
                     value = value + vload(residual, place)
                 if activate:
                     value = relu(value)
-                vstore(y, place, value)
+                put(y, place, value)
 
 
 @kernel(parallel=False)

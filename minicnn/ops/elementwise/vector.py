@@ -9,9 +9,9 @@ from __future__ import annotations
 from numba import prange
 
 from minicnn.backends.arrays import Array
-from minicnn.backends.images import Images
+from minicnn.backends.images import Images, put
 from minicnn.backends.jit import kernel
-from minicnn.backends.simd import lanes, vload, vstore
+from minicnn.backends.simd import lanes, vload
 from minicnn.ops.axes import Shape
 from minicnn.ops.lines import supports as supports_lines
 from minicnn.ops.registry import Problem
@@ -52,7 +52,7 @@ def _add(a, b, y):
 def _add_part(a, b, y, start, stop):
     # the numbers from start to stop
     for i in range(start, stop, lanes(a)):
-        vstore(y, i, vload(a, i) + vload(b, i))
+        put(y, i, vload(a, i) + vload(b, i))
 
 
 def add_grad_a(dy: Array, *, a_shape: Shape) -> Array:
