@@ -2,9 +2,9 @@
 
 A machine is not equally fast from one second to the next, and threads of one library may spin for a while after their
 work and take the cores from the next. So candidates take turns: in each round each has one *block*, with a short pause
-before it (spinning threads fall asleep), one or two warm calls (caches, buffers) and a few timed ones. The block's time
-is its median, the candidate's time the median of its blocks. Every other round goes backwards, so that none always
-follows the same neighbour.
+before it (spinning threads fall asleep), some warm calls (caches, buffers, the CPU's clock) and then timed ones. The
+block's time is its median, the candidate's time the median of its blocks. Every other round goes backwards, so that
+none always follows the same neighbour.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import numpy as np
 
 ROUNDS, REPETITIONS = 5, 5
 PAUSE = 0.12  # seconds; OpenMP's threads spin for less
+WARM = 0.1  # seconds of warm calls, at least two calls
+TIMED = 0.15  # seconds of timed calls, at least as many as asked for
 SHORTEST = 200e-6  # seconds a sample: shorter calls are made several times in one
 LONG = 1.0  # seconds of a call that is not repeated in its block
 LONG_ROUNDS = 2
@@ -59,10 +61,14 @@ def _block(call: Call, repetitions: int) -> float:
     warm = _seconds(call)
     if warm >= LONG:
         return warm  # its own warm-up is small beside it
-    warm = min(warm, _seconds(call))
+    spent, warm = warm, min(warm, _seconds(call))
+    while spent + warm < WARM:
+        spent += warm
+        warm = min(warm, _seconds(call))
     many = max(1, int(SHORTEST / max(warm, 1e-9)))
-    samples = []
-    for _ in range(max(1, min(repetitions, int(LONG / warm)))):
+    samples: list[float] = []
+    least = max(1, min(repetitions, int(LONG / warm)))
+    while len(samples) < least or sum(samples) * many < TIMED:
         start = time.perf_counter()
         for _ in range(many):
             call()
