@@ -1,33 +1,20 @@
-"""Vectors and register tiles: what a kernel needs to reach the machine's peak, as a handful of words for Numba.
+"""Vectors: what a kernel needs to reach the machine's peak, as a handful of words for Numba.
 
 **Why.** A processor core has some 32 *vector registers*, each as wide as a cache line (AVX-512: 16 float32), and one
-instruction, the *fused multiply-add*, that does `c += a * b` on a whole register, twice in every clock cycle. A
-product of matrices reaches that peak if its innermost loop keeps a block of the result (a *tile*) in registers: MR rows
-of NV vectors. One step over k then loads NV vectors of b and MR numbers of a, and makes MR*NV multiply-adds of them::
-
-                    b[k]:  | vector 0 | vector 1 |            tile[i][v] += a[i, k] * b[k, v]
-        a[0, k] ->         | tile 0 0 | tile 0 1 |
-        a[1, k] ->         | tile 1 0 | tile 1 1 |            8 x 2 vectors: 10 loads for 16 multiply-adds
-        ...                     ...                           = 512 floating point operations
-
-A compiler rarely finds that form by itself. So this file adds two types to Numba: `Vector` (one register) and the tile,
-a plain tuple of vectors; and functions on them, called *intrinsics*, each of which writes one or two lines of LLVM's
-intermediate language (`builder.load`, `builder.fadd`, ...). The compiler keeps small tuples in registers: this is all
-the magic there is. Everything here works on float32 and on float64 (half as many numbers in a register).
+instruction, the *fused multiply-add*, that does `c += a * b` on a whole register, twice in every clock cycle. By itself
+a compiler uses them for simple loops only. So this file adds a type to Numba: `Vector`, the contents of one register;
+and functions on it, called *intrinsics*, each of which writes one or two lines of LLVM's intermediate language
+(`builder.load`, `builder.fadd`, ...): this is all the magic there is. `tiles.py` builds blocks of vectors from it.
+Everything here works on float32 and on float64 (half as many numbers in a register).
 
 **Words.** `a` is always a contiguous 1-D array and `i` a position in it; nothing checks bounds. `lanes(a)` is how many
-of a's numbers fit into a register. MR and NV are literal integers (`literally`).
+of a's numbers fit into a register.
 
     prefetch(a, i)
     vload(a, i)   vstore(a, i, v)   vzero(a)   vsplat(a, s)   u + v, u - v, u * v, s * v   vmax(u, v)   relu(v)
+    vstream(a, i, v): `vstore` past the caches
     vloads(n, a, i, step) and vstores(vs, a, i, step): n vectors, `step` numbers apart, as a tuple
     where_positive(c, v): v where c > 0, else 0
-    tile_zero(MR, NV, c)                       all zeros
-    tile_load(MR, NV, c, ic, ldc)              tile[i][v] = c[ic + i*ldc + v*lanes : + lanes]
-    tile_fma(MR, NV, tile, a, ia, lda, b, ib)  tile[i][v] += a[ia + i*lda] * b[ib + v*lanes : + lanes]
-    tile_add(MR, NV, tile, c, ic, ldc)         tile[i][v] += c[...]; with ldc = 0 one row (a bias) is added to all
-    tile_relu(tile)
-    tile_store(MR, NV, tile, c, ic, ldc)
 
 No operation here assumes that there is no NaN or infinity: `relu(NaN)` and `vmax(NaN, x)` are NaN.
 """
@@ -38,55 +25,15 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.core.datamodel import models
 from numba.extending import intrinsic, overload, register_model
 
+from minicnn.backends.cpu import VECTOR_BYTES, lanes_of
+
 FLAGS = ("contract",)  # a product and a sum may become one multiply-add; nothing else may be changed
-
-# ---- the machine -----------------------------------------------------------------------------------------------------
-
-AVX512_NAMES = ("skylake-avx512", "cascadelake", "icelake", "rocketlake", "tigerlake", "sapphirerapids", "znver4")
-AVX2_NAMES = ("haswell", "broadwell", "skylake", "alderlake", "znver1", "znver2", "znver3")
-
-
-def cpu_features() -> set[str]:
-    """What Numba compiles for: this CPU, or what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say."""
-    settings: Any = config  # made at run time, unseen by type checkers
-    given, name = settings.CPU_FEATURES, settings.CPU_NAME
-    if given:
-        return {word[1:] for word in given.split(",") if word.startswith("+")}
-    if not name or name == "host":
-        return {word for word, there in binding.get_host_cpu_features().items() if there}
-    if name.startswith(AVX512_NAMES):
-        return {"avx512f", "avx2"}
-    return {"avx2"} if name.startswith(AVX2_NAMES) else set()
-
-
-def instruction_set(features: set[str]) -> str:
-    """Name of the vector instructions that the kernels use: "AVX-512", "AVX2", "NEON" or "SSE"."""
-    if "avx512f" in features:
-        return "AVX-512"
-    if "avx2" in features:
-        return "AVX2"
-    return "NEON" if "neon" in features else "SSE"
-
-
-INSTRUCTIONS = instruction_set(cpu_features())
-VECTOR_BYTES = {"AVX-512": 64, "AVX2": 32, "NEON": 16, "SSE": 16}[INSTRUCTIONS]
-# Rows and vectors of the tile for a matrix product: the accumulators, NV vectors of b and one number of a must fit into
-# the registers (32 of them, or 16 with AVX2 and SSE), and there must be 8 or more accumulators, because a multiply-add
-# takes 4 cycles and two of them begin in each.
-TILE = {"AVX-512": (8, 2), "AVX2": (6, 2), "NEON": (8, 2), "SSE": (6, 2)}[INSTRUCTIONS]
-
-
-def lanes_of(dtype: Any) -> int:
-    """Numbers of that dtype in one register."""
-    return VECTOR_BYTES // np.dtype(dtype).itemsize
-
 
 # ---- the type --------------------------------------------------------------------------------------------------------
 
@@ -112,12 +59,9 @@ class VectorModel(models.PrimitiveModel):
         super().__init__(manager, vector, vector.llvm)
 
 
-def _of(array: types.Array) -> Vector:
+def vector_of(array: types.Array) -> Vector:
+    """The type of a vector of this array's numbers."""
     return Vector(array.dtype)
-
-
-def _tile(array: types.Array, mr: Any, nv: Any) -> types.UniTuple:
-    return types.UniTuple(_of(array), mr.literal_value * nv.literal_value)
 
 
 # ---- LLVM, as few lines as possible ----------------------------------------------------------------------------------
@@ -188,7 +132,7 @@ def lanes(a: Any) -> int:
 
 @overload(lanes)
 def _lanes(a):  # type: ignore[no-untyped-def]  # Numba compares signatures, annotations too
-    many = _of(a).lanes
+    many = vector_of(a).lanes
     return lambda a: many
 
 
@@ -196,9 +140,9 @@ def _lanes(a):  # type: ignore[no-untyped-def]  # Numba compares signatures, ann
 def vload(typing: Any, a: Any, i: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = Emit(context, builder)
-        return emit.load(_of(a), emit.pointer(a, *args))
+        return emit.load(vector_of(a), emit.pointer(a, *args))
 
-    return _of(a)(a, types.intp), code
+    return vector_of(a)(a, types.intp), code
 
 
 @intrinsic
@@ -241,13 +185,13 @@ def prefetch(typing: Any, a: Any, i: Any) -> Any:
 
 @intrinsic
 def vzero(typing: Any, a: Any) -> Any:
-    return _of(a)(a), lambda context, builder, signature, args: Emit(context, builder).zero(_of(a))
+    return vector_of(a)(a), lambda context, builder, signature, args: Emit(context, builder).zero(vector_of(a))
 
 
 @intrinsic
 def vsplat(typing: Any, a: Any, s: Any) -> Any:
     """A vector that holds the number s (made one of a's dtype) everywhere."""
-    vector = _of(a)
+    vector = vector_of(a)
     return vector(a, vector.dtype), lambda context, builder, signature, args: Emit(context, builder).splat(
         vector, args[1]
     )
@@ -319,7 +263,7 @@ def where_positive(typing: Any, c: Any, v: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def vloads(typing: Any, n: Any, a: Any, i: Any, step: Any) -> Any:
-    vector, many = _of(a), n.literal_value
+    vector, many = vector_of(a), n.literal_value
     result = types.UniTuple(vector, many)
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -338,114 +282,7 @@ def vstores(typing: Any, vs: Any, a: Any, i: Any, step: Any) -> Any:
         emit = Emit(context, builder)
         start = emit.pointer(a, args[1], args[2])
         for j, value in enumerate(cgutils.unpack_tuple(builder, args[0])):
-            emit.store(_of(a), value, emit.row(start, args[3], j))
+            emit.store(vector_of(a), value, emit.row(start, args[3], j))
         return context.get_dummy_value()
 
     return types.void(vs, a, types.intp, types.intp), code
-
-
-# ---- tiles -----------------------------------------------------------------------------------------------------------
-
-
-@intrinsic(prefer_literal=True)
-def tile_zero(typing: Any, MR: Any, NV: Any, c: Any) -> Any:
-    tile = _tile(c, MR, NV)
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.make_tuple(builder, tile, [Emit(context, builder).zero(tile.dtype)] * tile.count)
-
-    return tile(MR, NV, c), code
-
-
-@intrinsic(prefer_literal=True)
-def tile_load(typing: Any, MR: Any, NV: Any, c: Any, ic: Any, ldc: Any) -> Any:
-    tile = _tile(c, MR, NV)
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = Emit(context, builder)
-        start = emit.pointer(c, args[2], args[3])
-        places = emit.tile_rows(NV.literal_value, tile.count, start, args[4], tile.dtype)
-        return context.make_tuple(builder, tile, [emit.load(tile.dtype, place) for place in places])
-
-    return tile(MR, NV, c, types.intp, types.intp), code
-
-
-@intrinsic(prefer_literal=True)
-def tile_fma(
-    typing: Any,
-    MR: Any,
-    NV: Any,
-    tile: Any,
-    a: Any,
-    ia: Any,
-    lda: Any,
-    b: Any,
-    ib: Any,
-) -> Any:
-    nv, vector = NV.literal_value, tile.dtype
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = Emit(context, builder)
-        _, _, values, a_array, ia_, lda_, b_array, ib_ = args
-        column, row = emit.pointer(a, a_array, ia_), emit.pointer(b, b_array, ib_)
-        vectors = [emit.load(vector, emit.after(row, ia_.type, v * vector.lanes)) for v in range(nv)]
-        result = list(cgutils.unpack_tuple(builder, values))
-        for i in range(tile.count // nv):
-            number = emit.splat(vector, builder.load(emit.row(column, lda_, i)))
-            for v in range(nv):
-                result[i * nv + v] = emit.fma(vector, number, vectors[v], result[i * nv + v])
-        return context.make_tuple(builder, tile, result)
-
-    return tile(MR, NV, tile, a, types.intp, types.intp, b, types.intp), code
-
-
-@intrinsic(prefer_literal=True)
-def tile_add(typing: Any, MR: Any, NV: Any, tile: Any, c: Any, ic: Any, ldc: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = Emit(context, builder)
-        start = emit.pointer(c, args[3], args[4])
-        places = emit.tile_rows(NV.literal_value, tile.count, start, args[5], tile.dtype)
-        values = zip(cgutils.unpack_tuple(builder, args[2]), places, strict=True)
-        return context.make_tuple(
-            builder, tile, [builder.fadd(value, emit.load(tile.dtype, place)) for value, place in values]
-        )
-
-    return tile(MR, NV, tile, c, types.intp, types.intp), code
-
-
-@intrinsic
-def tile_relu(typing: Any, tile: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = Emit(context, builder)
-        values = cgutils.unpack_tuple(builder, args[0])
-        return context.make_tuple(builder, tile, [emit.relu(tile.dtype, value) for value in values])
-
-    return tile(tile), code
-
-
-@intrinsic(prefer_literal=True)
-def tile_store(typing: Any, MR: Any, NV: Any, tile: Any, c: Any, ic: Any, ldc: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = Emit(context, builder)
-        start = emit.pointer(c, args[3], args[4])
-        places = emit.tile_rows(NV.literal_value, tile.count, start, args[5], tile.dtype)
-        for value, place in zip(cgutils.unpack_tuple(builder, args[2]), places, strict=True):
-            emit.store(tile.dtype, value, place)
-        return context.get_dummy_value()
-
-    return types.void(MR, NV, tile, c, types.intp, types.intp), code
-
-
-@intrinsic(prefer_literal=True)
-def tile_stream(typing: Any, MR: Any, NV: Any, tile: Any, c: Any, ic: Any, ldc: Any) -> Any:
-    """`tile_store` past the caches, see `vstream`."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = Emit(context, builder)
-        start = emit.pointer(c, args[3], args[4])
-        places = emit.tile_rows(NV.literal_value, tile.count, start, args[5], tile.dtype)
-        for value, place in zip(cgutils.unpack_tuple(builder, args[2]), places, strict=True):
-            emit.store(tile.dtype, value, place, past=True)
-        return context.get_dummy_value()
-
-    return types.void(MR, NV, tile, c, types.intp, types.intp), code

@@ -117,6 +117,8 @@ def make_steps(model: Module, x: Tensor) -> list[Step]:
             step.used = [i for i in step.inputs if isinstance(i, int)]
             step.label, step.run = step.operation.name, plain(step)
             step.kernels_only = is_vector(step, x.dtype)
+            if step.kernels_only and step.operation.name == "max_pool2d":
+                step.run = pool(step)
         plan.append(step)
     plan.reverse()
     needed = {output}
@@ -270,6 +272,16 @@ def is_vector(step: Step, dtype: Any) -> bool:
     options = {**step.options, "output_size": step.shape[2:]}
     problem = Problem(operation.name, "forward", tuple(step.shapes), dtype, "cpu", options)
     return operation.pick(problem).name == "vector"
+
+
+def pool(step: Step) -> Callable[..., Array]:
+    """Max pooling without the places of the maxima, which only a gradient needs."""
+    from minicnn.ops.max_pool2d import check_options, vector
+
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    defaults = {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False}
+    options, _ = check_options(step.shapes[0], **{name: {**defaults, **step.options}[name] for name in names})
+    return lambda x: vector.largest(x, **options)
 
 
 def plain(step: Step) -> Callable[..., Array]:

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from numba import get_num_threads, prange
 
+from minicnn.backends.cpu import TILE, lanes_of
 from minicnn.backends.jit import kernel
 from minicnn.backends.scratch import aligned_zeros
-from minicnn.backends.simd import TILE, lanes, lanes_of, tile_fma, tile_store, tile_zero, vload, vstore, vzero
+from minicnn.backends.simd import lanes, vload, vstore, vzero
+from minicnn.backends.tiles import tile_fma, tile_store, tile_zero
 
 MR, NV = TILE
 DEPTH = 64  # steps along k: MR*DEPTH numbers of a and NV vectors times DEPTH of b are at most 12 kB

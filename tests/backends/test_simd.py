@@ -10,28 +10,24 @@ import pytest
 from compare import assert_close
 from numba import njit
 
-from minicnn.backends import simd
+from minicnn.backends import cpu as machine
+from minicnn.backends.cpu import TILE, VECTOR_BYTES
+from minicnn.backends.scratch import aligned_zeros
 from minicnn.backends.simd import (
-    TILE,
-    VECTOR_BYTES,
     lanes,
     prefetch,
     relu,
-    tile_add,
-    tile_fma,
-    tile_load,
-    tile_relu,
-    tile_store,
-    tile_zero,
     vload,
     vloads,
     vmax,
     vsplat,
     vstore,
     vstores,
+    vstream,
     vzero,
     where_positive,
 )
+from minicnn.backends.tiles import tile_add, tile_fma, tile_load, tile_relu, tile_store, tile_stream, tile_zero
 
 NAN, INF = np.nan, np.inf
 MR, NV = TILE
@@ -74,7 +70,7 @@ def same(found, expected) -> None:
     ],
 )
 def test_instruction_set(features, name):
-    assert simd.instruction_set(features) == name
+    assert machine.instruction_set(features) == name
 
 
 @pytest.mark.parametrize(
@@ -91,17 +87,17 @@ def test_instruction_set(features, name):
     ],
 )
 def test_cpu_features(monkeypatch, cpu, given, name):
-    monkeypatch.setattr(simd.config, "CPU_NAME", cpu)
-    monkeypatch.setattr(simd.config, "CPU_FEATURES", given)
-    assert simd.instruction_set(simd.cpu_features()) == name
+    monkeypatch.setattr(machine.config, "CPU_NAME", cpu)
+    monkeypatch.setattr(machine.config, "CPU_FEATURES", given)
+    assert machine.instruction_set(machine.cpu_features()) == name
 
 
 @pytest.mark.parametrize("cpu", [None, "", "host"])
 def test_cpu_features_of_this_machine(monkeypatch, cpu):
-    monkeypatch.setattr(simd.config, "CPU_NAME", cpu)
-    monkeypatch.setattr(simd.config, "CPU_FEATURES", None)
-    host = simd.binding.get_host_cpu_features()
-    assert simd.cpu_features() == {name for name in host if host[name]}
+    monkeypatch.setattr(machine.config, "CPU_NAME", cpu)
+    monkeypatch.setattr(machine.config, "CPU_FEATURES", None)
+    host = machine.binding.get_host_cpu_features()
+    assert machine.cpu_features() == {name for name in host if host[name]}
 
 
 def test_lanes(dtype):
@@ -110,7 +106,7 @@ def test_lanes(dtype):
         return lanes(a)
 
     a = np.zeros(1, dtype)
-    assert kernel(a) == lanes(a) == simd.lanes_of(dtype) == VECTOR_BYTES // a.itemsize
+    assert kernel(a) == lanes(a) == machine.lanes_of(dtype) == VECTOR_BYTES // a.itemsize
 
 
 # ---- vectors --------------------------------------------------------------------------------------------------------
@@ -127,7 +123,7 @@ def test_load_and_store_anywhere(dtype, offset):
     b = np.zeros_like(a)
     kernel(a, b, offset)
     expected = np.zeros_like(a)
-    many = simd.lanes_of(dtype)
+    many = machine.lanes_of(dtype)
     expected[offset + 1 : offset + 1 + many] = a[offset : offset + many]
     assert np.array_equal(b, expected)
 
@@ -138,7 +134,7 @@ def test_zero_and_splat(dtype):
         vstore(a, 1, vzero(a))
         vstore(a, 1 + lanes(a), vsplat(a, s))
 
-    many = simd.lanes_of(dtype)
+    many = machine.lanes_of(dtype)
     a = np.full(2 * many + 2, 9, dtype)
     kernel(a, 0.1)
     same(a, np.array([9, *[0] * many, *[0.1] * many, 9], dtype))
@@ -192,7 +188,7 @@ def test_several_vectors_at_once(dtype):
     b = np.zeros_like(a)
     kernel(a, b, 5, 70, 90)
     expected = np.zeros_like(a)
-    many = simd.lanes_of(dtype)
+    many = machine.lanes_of(dtype)
     for j in range(3):
         expected[5 + 90 * j : 5 + 90 * j + many] = a[5 + 70 * j : 5 + 70 * j + many]
     assert np.array_equal(b, expected)
@@ -222,7 +218,7 @@ def tile_product(mr, nv):
 @pytest.mark.parametrize(("mr", "nv"), sorted({TILE, (1, 1), (3, 1), (4, 2), (2, 3)}))
 def test_a_tile_is_a_product_of_matrices(dtype, mr, nv):
     rng = np.random.default_rng(0)
-    K, wide = 29, nv * simd.lanes_of(dtype)
+    K, wide = 29, nv * machine.lanes_of(dtype)
     kernel = tile_product(mr, nv)
     a = rng.standard_normal((mr, K + 2)).astype(dtype)
     b = rng.standard_normal((K, wide)).astype(dtype)
@@ -243,7 +239,7 @@ def test_a_multiply_add_rounds_once(dtype):
     """(1 + e)(1 - e) - 1 = -e^2, which two roundings would lose."""
     kernel = tile_product(MR, NV)
     e = np.finfo(dtype).eps
-    wide = NV * simd.lanes_of(dtype)
+    wide = NV * machine.lanes_of(dtype)
     c = np.full(MR * wide, -1, dtype)
     kernel(
         np.full(MR, 1 + e, dtype), 1, np.full(wide, 1 - e, dtype), 1, np.zeros(wide, dtype), c, 0, wide, False, False
@@ -253,7 +249,7 @@ def test_a_multiply_add_rounds_once(dtype):
 
 def test_nan_and_infinity_in_a_tile(dtype):
     """Each stays in its row and its column; ReLU keeps NaN."""
-    wide = NV * simd.lanes_of(dtype)
+    wide = NV * machine.lanes_of(dtype)
     a, b = np.ones((MR, 3), dtype), np.ones((3, wide), dtype)
     a[1, 1], b[2, 1] = NAN, INF
     c = np.zeros((MR, wide), dtype)
@@ -262,3 +258,24 @@ def test_nan_and_infinity_in_a_tile(dtype):
     expected[:, 1] = INF
     expected[1] = NAN
     assert np.array_equal(c, expected, equal_nan=True)
+
+
+def test_past_the_caches(dtype):
+    """The same numbers at the same places."""
+    wide = machine.lanes_of(dtype)
+
+    @compiled
+    def kernel(a, b, c):
+        vstream(b, lanes(a), vload(a, 1))
+        tile_stream(MR, NV, tile_load(MR, NV, a, 2, 2 * NV * lanes(a)), c, NV * lanes(a), 2 * NV * lanes(a))
+
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal(2 * MR * NV * wide + 2).astype(dtype)
+    b, c = aligned_zeros(3 * wide, dtype), aligned_zeros((2 * MR + 1) * NV * wide, dtype)
+    kernel(a, b, c)
+    same(b, np.concatenate([np.zeros(wide), a[1 : 1 + wide], np.zeros(wide)]).astype(dtype))
+    expected = np.zeros(((2 * MR + 1) * NV * wide,), dtype)
+    for i in range(MR):
+        at = (2 * i + 1) * NV * wide
+        expected[at : at + NV * wide] = a[2 + 2 * i * NV * wide :][: NV * wide]
+    same(c, expected)

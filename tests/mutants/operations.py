@@ -129,7 +129,7 @@ def _(patch: Any) -> None:
 
 @mutant("conv2d: a wrong number in a matrix of Winograd's", "ops/test_conv2d_algorithms")
 def _(patch: Any) -> None:
-    from minicnn.backends.simd import lanes_of
+    from minicnn.backends.cpu import lanes_of
     from minicnn.ops.conv2d import winograd
 
     right = winograd.transform

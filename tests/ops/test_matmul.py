@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicnn.autograd import Tensor, apply
-from minicnn.backends.simd import lanes_of
+from minicnn.backends.cpu import lanes_of
 from minicnn.errors import DTypeError, ShapeError
 from minicnn.gradcheck import gradcheck
 from minicnn.ops import matmul

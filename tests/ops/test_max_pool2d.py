@@ -456,3 +456,23 @@ def test_bad_backward(change, error, text):
     with pytest.raises(error) as caught:
         max_pool2d.grad_input(**{**GOOD, **change}, kernel_size=2)
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+        {"kernel_size": (2, 3), "stride": (1, 2), "padding": (1, 1), "dilation": (3, 2), "ceil_mode": True},
+        {"kernel_size": (1, 4), "stride": 3, "padding": (0, 2)},
+    ],
+)
+def test_largest_is_forward_without_places(options, dtype):
+    from minicnn.ops.max_pool2d import vector
+
+    x = np.random.default_rng(0).standard_normal((2, 19, 11, 7)).astype(dtype)
+    x[0, 1, 2, 3], x[1, 3, 5, 5], x[1, 2] = np.nan, np.inf, -np.inf
+    given, _ = max_pool2d.check_options(
+        x.shape, **{"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False, **options}
+    )
+    np.testing.assert_array_equal(vector.largest(x, **given), max_pool2d.forward(x, **options)[0])

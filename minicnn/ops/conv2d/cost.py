@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.backends.simd import lanes_of
+from minicnn.backends.cpu import lanes_of
 from minicnn.ops.registry import Problem
 
 PEAK = 12e9 * 16  # floating point operations a second of one core, 16 lanes
@@ -78,7 +78,9 @@ def _direct(problem: Problem, n: int, c: int, k: int, out: tuple[int, int], kern
     inner = inner if inner < 16 else -(-inner // 16) * 16  # few channels are read from a compact copy
     outer = -(-outer // lanes_of(problem.dtype)) * lanes_of(problem.dtype)
     width = out[1] if problem.pass_name != "grad_weight" else 8
-    idle = -(-width // 8) * 8 / width if width >= 8 and width % 7 else max(1.0, 4 / width)  # the last tile overlaps
+    # low register tiles load more for each product; the last tile of a row overlaps the one before
+    rounded = 1.0 if width % 7 == 0 else -(-width // 8) * 8 / width
+    idle = max(1.1, 4 / width) if width < 8 else rounded
     work = 2.0 * n * outer * inner * out[0] * out[1] * kernel[0] * kernel[1] * idle
     moved = 4.0 * (n * out[0] * out[1] * (k + c) + 3 * k * c * kernel[0] * kernel[1])
     sums = (

@@ -20,9 +20,9 @@ import numpy as np
 from numba import get_num_threads as thread_count
 
 from minicnn.backends.arrays import Array
+from minicnn.backends.cpu import TILE, VECTOR_BYTES, lanes_of
 from minicnn.backends.images import HALO, Images
 from minicnn.backends.scratch import Scratch, aligned_zeros
-from minicnn.backends.simd import TILE, VECTOR_BYTES, lanes_of
 from minicnn.ops.conv2d.direct_kernels import compact, kernels, pack, unpack
 from minicnn.ops.conv2d.loops import grad_bias
 from minicnn.ops.registry import Problem

@@ -20,17 +20,8 @@ from numba import literally, prange
 
 from minicnn.backends.images import is_many
 from minicnn.backends.jit import kernel
-from minicnn.backends.simd import (
-    lanes,
-    prefetch,
-    tile_add,
-    tile_fma,
-    tile_load,
-    tile_relu,
-    tile_store,
-    tile_stream,
-    tile_zero,
-)
+from minicnn.backends.simd import lanes, prefetch
+from minicnn.backends.tiles import tile_add, tile_fma, tile_load, tile_relu, tile_store, tile_stream, tile_zero
 
 
 @kernel(parallel=False)

@@ -14,9 +14,9 @@ import numpy as np
 from numba import get_num_threads as thread_count
 
 from minicnn.backends.arrays import Array
+from minicnn.backends.cpu import lanes_of
 from minicnn.backends.images import Images
 from minicnn.backends.scratch import Scratch, aligned_zeros
-from minicnn.backends.simd import lanes_of
 from minicnn.ops.conv2d import winograd_gradient
 from minicnn.ops.conv2d.cost import by_panels
 from minicnn.ops.conv2d.winograd_kernels import BLOCK, ROWS, SKEW, SQUARE, kernels

@@ -21,8 +21,10 @@ from types import SimpleNamespace
 
 from numba import get_thread_id, literally, prange
 
+from minicnn.backends.cpu import TILE
 from minicnn.backends.jit import kernel
-from minicnn.backends.simd import TILE, lanes, tile_fma, tile_load, tile_store, tile_zero, vloads, vstores
+from minicnn.backends.simd import lanes, vloads, vstores
+from minicnn.backends.tiles import tile_fma, tile_load, tile_store, tile_zero
 from minicnn.ops.conv2d.winograd_kernels import BLOCK, GROUP, SKEW, corner, input_tile
 from minicnn.ops.conv2d.winograd_transforms import added, adjoint_output_transform, adjoint_weight_transform
 

@@ -12,12 +12,15 @@ points xi = (i, j)::
 Transforms work on vectors of channels. Each goes twice through a small square of vectors in the first-level cache:
 columns, then rows.
 
-A product reads V and U and writes M, which are 2 to 4 times larger than the images. Two orders keep them in a cache:
+A product reads V and U and writes M, which are 2 to 4 times larger than the images. Three orders keep them in a cache:
 
 - *fused*: one thread takes a block of tiles through all stages, one panel of output channels after the other; V and M
   of the block stay in its second-level cache, U streams past. For layers with few channels: U is small.
 - *by points*: all tiles are transformed, then each thread takes whole points xi; V[xi], U[xi] and M[xi] fit into its
-  cache, and U is read once in all. For layers with many channels: U is large (37 MB for 512 x 512), tiles are few.
+  cache, and U is read once in all. For more channels and many tiles.
+- *by panels*: all tiles are transformed, then each thread takes panels of output channels. U is not stored: it would
+  be 37 MB for 512 x 512 channels, and to fetch it would take longer than to transform 64 channels of the panel, use
+  them at once, and go on. For many channels and few tiles.
 """
 
 from __future__ import annotations
@@ -27,22 +30,11 @@ from types import SimpleNamespace
 
 from numba import get_thread_id, literally, prange
 
+from minicnn.backends.cpu import TILE
 from minicnn.backends.images import put
 from minicnn.backends.jit import kernel
-from minicnn.backends.simd import (
-    TILE,
-    lanes,
-    prefetch,
-    relu,
-    tile_fma,
-    tile_load,
-    tile_store,
-    tile_zero,
-    vload,
-    vloads,
-    vstore,
-    vstores,
-)
+from minicnn.backends.simd import lanes, prefetch, relu, vload, vloads, vstore, vstores
+from minicnn.backends.tiles import tile_fma, tile_load, tile_store, tile_zero
 from minicnn.ops.conv2d.winograd_transforms import (
     input_transform,
     output_transform,

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn.backends.arrays import Array
+from minicnn.backends.cpu import lanes_of
 from minicnn.backends.scratch import Scratch
-from minicnn.backends.simd import lanes_of
 from minicnn.ops.matmul.loops import Shape, alone, pairs, shared, supports
 from minicnn.ops.matmul.tiled_kernels import NV, pack, products_of, tile_height
 

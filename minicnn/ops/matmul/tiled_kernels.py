@@ -23,8 +23,10 @@ from collections.abc import Callable
 import numpy as np
 from numba import prange
 
+from minicnn.backends.cpu import TILE
 from minicnn.backends.jit import kernel
-from minicnn.backends.simd import TILE, lanes, tile_add, tile_fma, tile_load, tile_store, tile_zero, vload, vstore
+from minicnn.backends.simd import lanes, vload, vstore
+from minicnn.backends.tiles import tile_add, tile_fma, tile_load, tile_store, tile_zero
 
 NV = TILE[1]
 HEIGHTS = (14, 8, 4) if TILE[0] >= 8 else (6, 4)  # of tiles; each is compiled when needed

@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import get_num_threads as thread_count
+from numba import get_thread_id, prange, types
 from numba.extending import intrinsic
 
 from minicnn.backends.arrays import Array
 from minicnn.backends.images import Images
 from minicnn.backends.jit import kernel
-from minicnn.backends.simd import Emit, lanes, vload, vsplat, vstore, vzero
+from minicnn.backends.scratch import Scratch
+from minicnn.backends.simd import Emit, lanes, vload, vmax, vsplat, vstore, vzero
 from minicnn.ops.lines import supports as supports_lines
 from minicnn.ops.registry import Problem
 from minicnn.ops.rows import geometry, is_small, row_start
@@ -143,6 +145,51 @@ def _forward_row(x, place, y, y_place, winner, windows, np_):
                     best, where = better(best, where, value, here)
             vstore(y, to + q * channels + c, best)
             store_places(where, winner, to + q * channels + c)
+
+
+def largest(x: Array, *, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, ceil_mode: bool) -> Array:
+    """y of `forward` without the places, for inference: rows first, then columns, so R + S comparisons, not R S"""
+    steps = list(zip(kernel_size, stride, padding, dilation, strict=True))
+    out = [output_size(x.shape[2 + a], *steps[a], ceil_mode=ceil_mode) for a in (0, 1)]
+    images = Images.of(x)
+    y = Images((*x.shape[:2], *out), x.dtype)
+    windows = (*kernel_size, *stride, *padding, *dilation)
+    with Scratch(thread_count() * images.row, x.dtype) as lines:
+        _largest(images.flat, geometry(images), y.flat, geometry(y), lines, windows)
+    return y.array
+
+
+@kernel
+def _largest(x, place, y, y_place, lines, windows):
+    # line[w, c] = max of x over the window's rows; y = max of line over its columns
+    # parallel over (n, p); inside: the numbers of a row, then q, channels; each a maximum over r, or s
+    N, H, W, channels = place[0], place[1], place[2], place[3]
+    P, Q = y_place[1], y_place[2]
+    R, S, sh, sw, ph, pw, dh, dw = windows
+    for np_ in prange(N * P):
+        n, p = np_ // P, np_ % P
+        line = get_thread_id() * place[4]
+        top = p * sh - ph
+        while top < 0:
+            top += dh
+        bottom = min(H, p * sh - ph + (R - 1) * dh + 1)
+        at = row_start(place, n * H + top)
+        for i in range(0, W * channels, lanes(x)):
+            best = vload(x, at + i)
+            for h in range(top + dh, bottom, dh):
+                best = vmax(vload(x, at + (h - top) * place[4] + i), best)
+            vstore(lines, line + i, best)
+        to = row_start(y_place, np_)
+        for q in range(Q):
+            left = q * sw - pw
+            while left < 0:
+                left += dw
+            right = min(W, q * sw - pw + (S - 1) * dw + 1)
+            for c in range(0, channels, lanes(x)):
+                best = vload(lines, line + left * channels + c)
+                for w in range(left + dw, right, dw):
+                    best = vmax(vload(lines, line + w * channels + c), best)
+                vstore(y, to + q * channels + c, best)
 
 
 # ---- gradient -------------------------------------------------------------------------------------------------------
