@@ -92,7 +92,7 @@ def errors() -> dict[str, dict[str, list[float]]]:
     return found
 
 
-def time_table(seconds: dict[str, dict[str, float]]) -> str:
+def time_table(seconds: dict[str, dict[str, float]], cpu: str = CPU) -> str:
     """The rungs in Markdown."""
     operations = 2 * BATCH * 64 * 64 * 9 * 56 * 56
     lines = [
@@ -107,7 +107,7 @@ def time_table(seconds: dict[str, dict[str, float]]) -> str:
         each = " | ".join(f"{t[p] * 1e3 / BATCH:.3g} ms" for p in PASSES)
         lines.append(f"| `{name}` | {each} | {operations / t['forward'] / 1e9:.3g} | {gain} | {total} |")
         before = t["forward"]
-    note = f"Milliseconds an image, {BATCH} images, 56x56x64 to 64, 3x3, float32, {CPU}."
+    note = f"Milliseconds an image, {BATCH} images, 56x56x64 to 64, 3x3, float32, {cpu}."
     return "\n".join([*lines, "", f"{note} GFLOP/s count the formula's operations, also where fewer are done."])
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,17 +41,38 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_the_table_is_the_one_that_was_measured() -> None:
-    spec = importlib.util.spec_from_file_location("transfer", ROOT / "benchmarks" / "transfer.py")
+def benchmark(name: str) -> Any:
+    """A module of `benchmarks/`."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    transfer = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(transfer)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_is_the_one_that_was_measured() -> None:
+    transfer = benchmark("transfer")
     result = json.loads(transfer.RESULT.read_text())
     assert f"{transfer.START}\n{transfer.table(result)}\n{transfer.END}" in README
     accuracy = {name: sum(way["accuracy"]) / len(way["accuracy"]) for name, way in result["ways"].items()}
     assert len(result["ways"]["fine-tuned"]["accuracy"]) >= 5
     assert accuracy["fine-tuned"] > accuracy["from scratch"]
+
+
+def test_the_table_of_speeds_is_the_one_that_was_measured() -> None:
+    speed = benchmark("table")
+    result = json.loads(speed.RESULT.read_text())
+    assert f"{speed.START}\n{speed.table(result)}\n{speed.END}" in README
+    assert {row["group"] for row in result["rows"]} == set(speed.ORDER)
+
+
+def test_the_ladder_is_the_one_that_was_measured() -> None:
+    page = (ROOT / "minicnn" / "ops" / "conv2d" / "README.md").read_text()
+    ladder = benchmark("ladder")
+    result = json.loads(ladder.RESULTS.read_text())
+    assert f"{ladder.MARKERS[0]}\n{ladder.time_table(result['seconds'], result['cpu'])}\n{ladder.MARKERS[1]}" in page
+    assert f"{ladder.ERRORS[0]}\n{ladder.error_table(result['errors'])}\n{ladder.ERRORS[1]}" in page
 
 
 def test_the_number_of_parameters() -> None:

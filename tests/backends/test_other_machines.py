@@ -36,7 +36,7 @@ def run_tests(folder: Path, *files: str) -> None:
 
 @needs_avx2
 def test_vectors_have_32_bytes(tmp_path):
-    code = "from minicnn.backends import simd; print(simd.INSTRUCTIONS, simd.VECTOR_BYTES, simd.TILE)"
+    code = "from minicnn.backends import cpu; print(cpu.INSTRUCTIONS, cpu.VECTOR_BYTES, cpu.TILE)"
     done = run(tmp_path, "-c", code)
     assert done.stdout == "AVX2 32 (6, 2)\n", done.stderr
 
