@@ -11,13 +11,16 @@ arrays at fixed places, and `replay` makes the same calls again::
     capture.replay()        # y holds work(other)
 
 This is right where the work is done by parallel kernels alone: what NumPy computes meanwhile is not repeated. The
-buffers belong to the capture; one thread at a time may replay it.
+buffers belong to the capture; one thread at a time may replay it. Working memory is cut for the number of threads at
+that time, and `replay` runs with that number.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from types import TracebackType
+
+import numba
 
 from minicnn.backends.scratch import own_pool
 from minicnn.backends.threads import Call, noted
@@ -34,9 +37,11 @@ class Capture:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self._threads = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Capture:
+        self._threads = numba.get_num_threads()
         self._stack.enter_context(own_pool())
         self.calls = self._stack.enter_context(noted())
         return self
@@ -46,5 +51,12 @@ class Capture:
 
     def replay(self) -> None:
         """Make the calls again."""
-        for kernel, arguments in self.calls:
-            kernel(*arguments)
+        now = numba.get_num_threads()
+        if now != self._threads:
+            numba.set_num_threads(self._threads)
+        try:
+            for kernel, arguments in self.calls:
+                kernel(*arguments)
+        finally:
+            if now != self._threads:
+                numba.set_num_threads(now)

@@ -9,7 +9,8 @@ An image batch has the shape (N, C, H, W) wherever it is named. In memory, `Imag
   vectors, of every width.
 - *a halo of zeros* around each image: one row and column before it and one or more after, up to `rows = 4 ceil(H/4) +
   2`, so that a 3x3 convolution with padding, whole Winograd tiles included, needs no code for edges.
-- The halo and the spare channels stay zero: kernels write pixels only (and zeros into spare channels).
+- The halo and the spare channels stay zero: kernels write pixels only (and zeros into spare channels; whole numbers, as
+  the places of maxima are, may hold anything there).
 - *Used again*: when the last array that shares a buffer is gone, the buffer waits for the next batch of the same shape.
   Fresh memory costs a page fault every 4 kB, which is more than many kernels take.
 
@@ -27,11 +28,12 @@ from numba import prange
 from minicnn.backends.arrays import Array
 from minicnn.backends.jit import kernel
 from minicnn.backends.scratch import Key, pool
-from minicnn.backends.simd import vstore, vstream
+from minicnn.backends.simd import lanes, vstore, vstream, vzero
 
 HALO = 1
 TILE = 4
 CHANNELS = 16
+PART = 2**14  # numbers that a thread clears at a time
 MANY = 2**20  # numbers of a batch; of more, those written first have left the second-level caches before they are read
 
 
@@ -122,23 +124,13 @@ class Images:
         """New images of the same shape and dtype; their pixels are not set."""
         return Images(self.shape, self.flat.dtype)
 
+    def clear(self) -> None:
+        """Set all pixels to zero."""
+        _clear(self.flat)
+
     def __del__(self) -> None:
         if hasattr(self, "flat"):
             self._pool.give(self._key, self.flat)
-
-
-@kernel
-def _fill(x, flat, channels, row, image, origin):
-    # flat[pixel (n, h, w), c] = x[n, c, h, w]; parallel over the rows of all images; inside: w, c
-    N, C, H, W = x.shape
-    for nh in prange(N * H):
-        n, h = nh // H, nh % H
-        at = n * image + h * row + origin
-        for w in range(W):
-            for c in range(C):
-                flat[at + w * channels + c] = x[n, c, h, w]
-            for c in range(C, channels):  # NaN, where the buffer last held the result of a product with NaN (0 * NaN)
-                flat[at + w * channels + c] = 0
 
 
 @kernel(parallel=False)
@@ -154,3 +146,25 @@ def put(flat, i, v):
         vstream(flat, i, v)
     else:
         vstore(flat, i, v)
+
+
+@kernel
+def _clear(flat):
+    # parallel over parts; all numbers, since the halo is zero anyway
+    for part in prange((flat.size + PART - 1) // PART):
+        for i in range(part * PART, min(flat.size, part * PART + PART), lanes(flat)):
+            put(flat, i, vzero(flat))
+
+
+@kernel
+def _fill(x, flat, channels, row, image, origin):
+    # flat[pixel (n, h, w), c] = x[n, c, h, w]; parallel over the rows of all images; inside: w, c
+    N, C, H, W = x.shape
+    for nh in prange(N * H):
+        n, h = nh // H, nh % H
+        at = n * image + h * row + origin
+        for w in range(W):
+            for c in range(C):
+                flat[at + w * channels + c] = x[n, c, h, w]
+            for c in range(C, channels):  # NaN, where the buffer last held the result of a product with NaN (0 * NaN)
+                flat[at + w * channels + c] = 0

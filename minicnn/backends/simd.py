@@ -14,7 +14,7 @@ of a's numbers fit into a register.
     vload(a, i)   vstore(a, i, v)   vzero(a)   vsplat(a, s)   u + v, u - v, u * v, s * v   vmax(u, v)   relu(v)
     vstream(a, i, v): `vstore` past the caches
     vloads(n, a, i, step) and vstores(vs, a, i, step): n vectors, `step` numbers apart, as a tuple
-    where_positive(c, v): v where c > 0, else 0
+    where_positive(c, v): v where c > 0 or c is NaN, else 0
 
 No operation here assumes that there is no NaN or infinity: `relu(NaN)` and `vmax(NaN, x)` are NaN.
 """

@@ -14,8 +14,10 @@ from __future__ import annotations
 import functools
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import numba
@@ -27,6 +29,8 @@ _ready = False  # this process may call parallel kernels without the lock
 _forked = False  # its parent had threads, which are not here
 _noting = 0  # threads whose calls are being noted
 _notes = threading.local()  # of this thread: the list that its calls are noted in
+
+_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -80,9 +84,29 @@ def started() -> str:
     return str(numba.threading_layer())
 
 
+class Lock:
+    """A lock that is open in a forked process, whoever held it when the process was forked: `with lock:`."""
+
+    def __init__(self) -> None:
+        self.renew()
+        _locks.add(self)
+
+    def renew(self) -> None:
+        """Nobody holds it any more."""
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lock.release()
+
+
 def _after_fork() -> None:
     global _lock, _ready, _forked
     _lock = threading.RLock()  # the thread that held the old one is not here
+    for lock in list(_locks):
+        lock.renew()
     try:
         numba.threading_layer()
     except ValueError:  # no threads yet: this process may begin its own

@@ -10,16 +10,16 @@ result leaves the registers.
 
 How it works: the network runs once on images of a shape, while each operation is noted (`autograd.observing`). In that
 list, chains conv2d -> batch_norm -> add -> relu become one step with packed weights (`ops/conv2d/prepared.py`); all
-other operations stay as they are. The result is for inference: it has no parameters, and records no gradients. It is a
-picture of the network at that time: after further training, fuse again. A network whose steps depend on the values in
-the images (not only on their shape) cannot be fused. `plan.py` runs the steps.
+other operations stay as they are. The result is for inference: it has no parameters, and records no gradients. The
+steps for a shape are made when images of that shape first come, from the parameters of that time: after further
+training, fuse again. A network whose steps depend on the values in the images (not only on their shape) cannot be
+fused: the steps are held against the network on other images before they are used. `plan.py` runs them.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,17 @@ from numba import get_num_threads as thread_count
 
 from minicnn.autograd import Tensor, no_grad, observing
 from minicnn.backends.arrays import Array, device
+from minicnn.backends.images import Images
+from minicnn.backends.threads import Lock
 from minicnn.errors import ArgumentError
+from minicnn.models.chains import Chain, Finder
 from minicnn.models.plan import Plan, Step
 from minicnn.nn import Module
 from minicnn.ops.conv2d import check_shapes
 from minicnn.ops.registry import Operation, Problem, named_algorithms
 
 PLANS = 4  # of the shapes that were used last; each has its own packed weights and buffers
-VECTORS = {"adaptive_avg_pool2d", "add", "max_pool2d", "relu"}  # their algorithm `vector` is work of kernels alone
+VECTORS = ("adaptive_avg_pool2d", "add", "max_pool2d", "relu")  # whose algorithm `vector` can be kernels alone
 DEFAULTS: dict[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
 
 
@@ -51,6 +54,7 @@ class Fused(Module):
         super().__init__()
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
         self._source = [model]  # in a list: not a child, whose parameters would count as this module's
+        self._lock = Lock()  # a trace sets the network to evaluation for a moment
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,13 +67,16 @@ class Fused(Module):
 
     def _plan(self, x: Tensor) -> Plan:
         key = (x.shape, x.dtype, named_algorithms(), thread_count())
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = Plan(make_steps(self._source[0], x), x.array)
-            while len(self._plans) > PLANS:
-                self._plans.popitem(last=False)
-        self._plans.move_to_end(key)
-        return plan
+        with self._lock:
+            plan = self._plans.get(key)
+            if plan is None:
+                plan = Plan(make_steps(self._source[0], x), x.array)
+                check(plan, self._source[0], x)
+                self._plans[key] = plan
+                while len(self._plans) > PLANS:
+                    self._plans.popitem(last=False)
+            self._plans.move_to_end(key)
+            return plan
 
     def steps(self, x: Tensor) -> list[str]:
         """What is done to images like x, a line a step."""
@@ -101,14 +108,46 @@ def fuse(model: Module) -> Fused:
     return model if isinstance(model, Fused) else Fused(model)
 
 
+def check(plan: Plan, model: Module, x: Tensor) -> None:
+    """Raise unless the plan, made with x, gives what the network gives for other images too."""
+    other = Tensor(np.ascontiguousarray(x.array[..., ::-1]) * x.dtype.type(0.5) + x.dtype.type(0.25))
+    right, found = evaluated(model, other).array, plan(other.array)
+    largest = float(np.abs(right[np.isfinite(right)]).max(initial=0.0))
+    if not np.allclose(found, right, rtol=0.0, atol=1e-3 * largest, equal_nan=True):
+        raise ArgumentError(
+            "what the network does to images depends on their values, not only on their shape",
+            called="fuse",
+            rule="no statistics of the batch, no dropout, no numbers read from a tensor, no part that is fused already",
+            hint="use the network itself",
+        )
+
+
+def evaluated(model: Module, x: Tensor) -> Any:
+    """The network's result in evaluation mode, without a tape; the mode is left as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with no_grad():
+            return model(x)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 def make_steps(model: Module, x: Tensor) -> list[Step]:
     """Run the model once on x, and make its operations into steps."""
-    steps, output = trace(model, x)
+    traced, output = trace(model, x)
+    needed, steps = {output}, []
+    for step in reversed(traced):
+        if step.output in needed:  # the result depends on it
+            steps.append(step)
+            needed.update(i for i in step.inputs if isinstance(i, int))
+    steps.reverse()
     finder = Finder(steps, output)
     done: set[int] = set()
     plan: list[Step] = []
     for step in reversed(steps):  # a chain is found from its end
-        if step.output in done or not finder.uses[step.output]:
+        if step.output in done:
             continue
         chain = finder.chain(step)
         if chain is not None and prepare(step, chain):
@@ -117,8 +156,8 @@ def make_steps(model: Module, x: Tensor) -> list[Step]:
             step.used = [i for i in step.inputs if isinstance(i, int)]
             step.label, step.run = step.operation.name, plain(step)
             step.kernels_only = is_vector(step, x.dtype)
-            if step.kernels_only and step.operation.name == "max_pool2d":
-                step.run = pool(step)
+            if step.kernels_only:
+                step.run = kernels_of(step)
         plan.append(step)
     plan.reverse()
     needed = {output}
@@ -142,14 +181,8 @@ def trace(model: Module, x: Tensor) -> tuple[list[Step], int]:
         steps.append(Step(operation, named, dict(options), len(kept), output.shape, shapes))
         kept.append(output)
 
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad(), observing(note):
-            result = model(start)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with observing(note):
+        result = evaluated(model, start)
     if not isinstance(result, Tensor) or id(result) not in numbers or not steps:
         raise ArgumentError(
             "the network's result does not come from its operations",
@@ -158,75 +191,6 @@ def trace(model: Module, x: Tensor) -> tuple[list[Step], int]:
             rule="one tensor, computed from the images",
         )
     return steps, numbers[id(result)]
-
-
-@dataclass
-class Chain:
-    """A convolution and what follows it, the last operation first."""
-
-    links: list[Step]
-    residual: int | None = None
-    relu: bool = False
-
-
-class Finder:
-    """Finds chains conv2d [-> batch_norm] [-> + residual] [-> relu] whose inner values are used nowhere else."""
-
-    def __init__(self, steps: list[Step], output: int) -> None:
-        self.uses = Counter(i for step in steps for i in step.inputs if isinstance(i, int))
-        self.uses[output] += 1
-        self.maker = {step.output: step for step in steps}
-
-    def before(self, step: Step) -> Step | None:
-        """The step that made the first input, if nobody else uses that."""
-        number = step.inputs[0]
-        return self.maker.get(number) if isinstance(number, int) and self.uses[number] == 1 else None
-
-    def chain(self, end: Step) -> Chain | None:
-        """The chain that ends in this step."""
-        chain, step = Chain([]), end
-        if end.operation.name == "relu":
-            chain.links, chain.relu = [end], True
-            found = self.before(end)
-            if found is None:
-                return None
-            step = found
-        if step.operation.name == "batch_norm_relu" and not chain.relu:
-            rest, chain.relu = step.inputs[3], True
-            chain.residual = rest if isinstance(rest, int) else None
-            if rest is not None and chain.residual is None:
-                return None
-            links = self.convolution(step, "batch_norm_relu")
-        elif step.operation.name == "add":
-            chain.links.append(step)
-            links = self.branch(step, chain)
-        else:
-            links = self.convolution(step, "batch_norm")
-        chain.links += links
-        return chain if links else None
-
-    def branch(self, add: Step, chain: Chain) -> list[Step]:
-        """The convolution that makes one summand; the other one, of the same shape, is the residual."""
-        numbers = [i for i in add.inputs if isinstance(i, int)]
-        if len(numbers) != 2 or numbers[0] == numbers[1] or add.shapes != [add.shape, add.shape]:
-            return []
-        for inner, other in (numbers, numbers[::-1]):
-            if self.uses[inner] == 1 and inner in self.maker:
-                links = self.convolution(self.maker[inner], "batch_norm")
-                if links:
-                    chain.residual = other
-                    return links
-        return []
-
-    def convolution(self, step: Step, norm: str) -> list[Step]:
-        """[conv2d] or [norm, conv2d] that ends in this step, else nothing."""
-        if step.operation.name == "conv2d":
-            return [step]
-        if step.operation.name == norm and not step.options["training"]:
-            before = self.before(step)
-            if before is not None and before.operation.name == "conv2d":
-                return [step, before]
-        return []
 
 
 def prepare(step: Step, chain: Chain) -> bool:
@@ -238,6 +202,8 @@ def prepare(step: Step, chain: Chain) -> bool:
     if not isinstance(x, int) or w is None or isinstance(w, int) or isinstance(b, int):
         return False
     norm = next((link for link in chain.links if link.operation.name.startswith("batch_norm")), None)
+    if norm is not None and any(isinstance(i, int) for i in norm.inputs[1:3]):  # computed, not a parameter
+        return False
     options, _ = check_shapes(convolution.shapes[0], w.shape, **{**DEFAULTS, **convolution.options})
     kernel = Prepared(*folded(w, b, norm), options, convolution.shapes[0])
     if not kernel.algorithm:
@@ -265,19 +231,30 @@ def folded(w: Array, b: Array | None, norm: Step | None) -> tuple[Array, Array]:
 
 
 def is_vector(step: Step, dtype: Any) -> bool:
-    """Whether the operation's algorithm is one that only calls kernels, on images."""
+    """Whether the operation's algorithm is `vector`, on images that are not constants."""
     operation = step.operation
-    if operation.name not in VECTORS or not all(isinstance(i, int) for i in step.inputs):
+    images = all(isinstance(i, int) for i in step.inputs) and {len(shape) for shape in step.shapes} == {4}
+    if operation.name not in VECTORS or not images:
         return False
-    options = {**step.options, "output_size": step.shape[2:]}
+    pooling = {"output_size": step.shape[2:]} if operation.name == "adaptive_avg_pool2d" else {}
+    options = {**step.options, **pooling}
     problem = Problem(operation.name, "forward", tuple(step.shapes), dtype, "cpu", options)
     return operation.pick(problem).name == "vector"
 
 
-def pool(step: Step) -> Callable[..., Array]:
-    """Max pooling without the places of the maxima, which only a gradient needs."""
+def kernels_of(step: Step) -> Callable[..., Array]:
+    """What a step of `VECTORS` does, as kernels alone; max pooling without the places, which only a gradient needs."""
+    from minicnn.ops.adaptive_avg_pool2d import vector as means
+    from minicnn.ops.elementwise import vector as elementwise
     from minicnn.ops.max_pool2d import check_options, vector
+    from minicnn.ops.relu import vector as relu
 
+    if step.operation.name == "relu":
+        return lambda x: relu.of_images(Images.of(x))
+    if step.operation.name == "add":
+        return lambda a, b: elementwise.sum_of_images(Images.of(a), Images.of(b))
+    if step.operation.name == "adaptive_avg_pool2d":
+        return lambda x: means.forward(x, output_size=(1, 1))
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     defaults = {"stride": None, "padding": 0, "dilation": 1, "ceil_mode": False}
     options, _ = check_options(step.shapes[0], **{name: {**defaults, **step.options}[name] for name in names})

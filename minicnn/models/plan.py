@@ -7,7 +7,6 @@ The steps after them (a classifier's, often) run as Python each time.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from minicnn.backends.arrays import Array
 from minicnn.backends.capture import Capture
+from minicnn.backends.threads import Lock
 from minicnn.ops.registry import Operation
 
 
@@ -49,7 +49,7 @@ class Plan:
     def __init__(self, steps: list[Step], images: Array) -> None:
         self.steps = steps
         self._result = steps[-1].output
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._images = np.empty(images.shape, images.dtype)
         self._images[...] = images
         self._through(steps, {0: self._images})  # packs weights, compiles

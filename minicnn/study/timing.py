@@ -18,8 +18,8 @@ import numpy as np
 
 ROUNDS, REPETITIONS = 5, 5
 PAUSE = 0.12  # seconds; OpenMP's threads spin for less
-WARM = 0.1  # seconds of warm calls, at least two calls
-TIMED = 0.15  # seconds of timed calls, at least as many as asked for
+WARM = 0.1  # seconds of warm calls; two calls if they are longer
+TIMED = 0.15  # seconds of timed calls, at least as many as asked for if they are shorter than LONG together
 SHORTEST = 200e-6  # seconds a sample: shorter calls are made several times in one
 LONG = 1.0  # seconds of a call that is not repeated in its block
 LONG_ROUNDS = 2
@@ -40,7 +40,7 @@ def interleaved(
     ----------
     candidates : mapping of str to callable
     rounds, repetitions : int
-        Blocks of each candidate, and timed calls in a block; calls of more than a second get fewer.
+        Blocks of each candidate, and timed calls in a block; fewer if they would take more than a second together.
     pause : float
         Seconds before each block.
     step : callable, optional

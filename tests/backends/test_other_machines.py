@@ -52,3 +52,9 @@ def test_vectors_and_tiles(tmp_path):
 @pytest.mark.parametrize("operation", ["matmul", "linear", "conv2d"])
 def test_operations(tmp_path, operation):
     run_tests(tmp_path, *(str(path.relative_to(TESTS)) for path in sorted(TESTS.glob(f"ops/test_{operation}*.py"))))
+
+
+@needs_avx2
+@pytest.mark.slow
+def test_fused_networks(tmp_path):
+    run_tests(tmp_path, "models/test_fusion.py")

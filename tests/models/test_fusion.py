@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,98 @@ def test_what_cannot_be_fused():
         minicnn.fuse(Constant())(minicnn.randn(1, 3, 4, 4))
     with pytest.raises(ShapeError):
         minicnn.fuse(models.cnn())(minicnn.randn(1, 1, 32, 32))
+
+
+class Statistics(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bn = nn.BatchNorm2d(3, track_running_stats=False)
+
+    def forward(self, x):
+        return self.bn(x)
+
+
+class Detached(nn.Module):
+    def forward(self, x):
+        return F.relu(x) + Tensor(x.array * 2)
+
+
+class Dropped(nn.Module):
+    def forward(self, x):
+        return F.dropout(x, 0.5, training=True)
+
+
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.part = minicnn.fuse(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1)))
+
+    def forward(self, x):
+        return F.relu(x) + self.part(x)
+
+
+@pytest.mark.parametrize("network", [Statistics, Detached, Dropped, Inner])
+def test_what_depends_on_the_values_is_refused(network):
+    minicnn.manual_seed(0)
+    with pytest.raises(ArgumentError, match=r"^fuse: what the network does to images depends on their values"):
+        minicnn.fuse(network())(minicnn.randn(2, 3, 6, 6))
+
+
+class Computed(nn.Module):
+    """The scale of the normalisation comes from an operation."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        y, bn = self.conv(x), self.bn
+        mean, var = bn.running_mean, bn.running_var
+        return F.batch_norm(y, mean, var, bn.weight + 1.0, bn.bias, training=False, eps=bn.eps)
+
+
+class Sums(nn.Module):
+    """Sums and maxima of the images themselves, which are no `Images`, and of means."""
+
+    def forward(self, x):
+        y = F.relu(x) + x
+        return F.max_pool2d(y, 2), F.adaptive_avg_pool2d(y, 1) + F.adaptive_avg_pool2d(x, 1)
+
+
+class Second(Sums):
+    def forward(self, x):
+        return super().forward(x)[1]
+
+
+class First(Sums):
+    def forward(self, x):
+        return super().forward(x)[0]
+
+
+@pytest.mark.parametrize("network", [Computed, First, Second])
+def test_unusual_networks(network):
+    minicnn.manual_seed(0)
+    model = lively(network())
+    fused, x = both(model, (2, 3, 6, 6))
+    for factor in (2.0, -3.0):
+        images = Tensor(x.array * np.float32(factor))
+        with no_grad():
+            np.testing.assert_allclose(fused(images).array, model(images).array, rtol=1e-4, atol=1e-5)
+
+
+def test_in_float64_the_plainest_algorithm_runs():
+    model = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1)).double()
+    assert "(direct)" in minicnn.fuse(model).steps(Tensor(np.zeros((1, 64, 28, 28))))[0]
+
+
+def test_a_trace_in_another_thread_leaves_the_mode():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    before = model[1].running_mean.array.copy()
+    fused = minicnn.fuse(model)
+    threads = [threading.Thread(target=fused, args=(minicnn.zeros(1, 3, size, size),)) for size in range(4, 14)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(module.training for module in model.modules())
+    np.testing.assert_array_equal(model[1].running_mean.array, before)

@@ -14,6 +14,7 @@ from minicnn.errors import ArgumentError, ShapeError
 from minicnn.gradcheck import gradcheck
 from minicnn.ops import batch_norm, batch_norm_relu, relu
 from minicnn.ops.batch_norm import formula as batch_norm_formula
+from minicnn.ops.batch_norm_relu import formula, vector
 from minicnn.ops.registry import algorithm, operation
 
 F = nn.functional
@@ -315,3 +316,16 @@ def test_errors():
         nn.BatchNorm2d(3)(Tensor(x), residual=Tensor(residual))
     with pytest.raises(ArgumentError, match="evaluation needs running statistics"):
         F.batch_norm_relu(Tensor(x), None, None)
+
+
+def test_gradients_of_plain_arrays_without_sums():
+    """Copies into images must live until the kernel has read them."""
+    rng = np.random.default_rng(0)
+    for shape in ((2, 3, 5, 7), (4, 16, 20, 20)):
+        y, dy = np.maximum(rng.standard_normal(shape), 0), rng.standard_normal(shape)
+        weight, mean, inv_std = (rng.uniform(0.5, 1.5, shape[1]) for _ in range(3))
+        needs = (True, False, False, True)
+        found = vector.grad(dy, y, None, weight, mean, inv_std, training=False, needs=needs)
+        right = formula.grad(dy, y, None, weight, mean, inv_std, training=False, needs=needs)
+        for one, other in zip(found, right, strict=True):
+            assert_close(one, other, rtol=1e-12)

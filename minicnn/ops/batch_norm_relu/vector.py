@@ -44,7 +44,8 @@ def forward(
     if residual is None:
         _forward(images.flat, geometry(images), table, y.flat)
     else:
-        _forward_residual(images.flat, Images.of(residual).flat, geometry(images), table, y.flat)
+        rest = Images.of(residual)  # has a name: the buffer of a copy is free for others once nobody holds it
+        _forward_residual(images.flat, rest.flat, geometry(images), table, y.flat)
     return y.array
 
 
@@ -108,12 +109,13 @@ def grad(
     """The wanted ones of dx, dweight, dbias and dresidual"""
     needs_x, needs_weight, needs_bias, needs_residual = needs
     with_sums = needs_weight or (needs_x and training)  # otherwise x may be missing
-    dz, many = Images.of(y).like(), y.shape[1]
+    gradient, outputs = Images.of(dy), Images.of(y)
+    dz, many = outputs.like(), y.shape[1]
     result: list[Array] = []
     if with_sums:
-        sums = _mask_and_sum(Images.of(dy), Images.of(y), Images.of(x), mean, dz)
+        sums = _mask_and_sum(gradient, outputs, Images.of(x), mean, dz)
     else:
-        _mask(Images.of(dy).flat, Images.of(y).flat, geometry(dz), dz.flat)
+        _mask(gradient.flat, outputs.flat, geometry(dz), dz.flat)
         sums = None
     dbias = None
     if needs_bias:  # before dx overwrites dz

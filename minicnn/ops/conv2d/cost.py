@@ -38,9 +38,10 @@ def cost(name: str, problem: Problem, *, prepared: bool = False) -> float:
         return float("inf")
     n, c, k, out, kernel, _ = sizes(problem)
     seconds = CALL + direct_operations(problem) / (PEAK * THREADS * RATES[name])
-    if name in ("im2col", "loops", "formula") or problem.dtype != np.float32:
-        # float64 is for checking: the plainer algorithms come first
-        return seconds if name in ("im2col", "loops", "formula") else seconds + 1e6
+    if name in ("im2col", "loops", "formula"):
+        return seconds
+    if problem.dtype != np.float32:  # float64 is for checking: the plainer algorithms come first
+        return {"direct": 1e6, "winograd2": 2e6, "winograd4": 3e6}[name]
     if name == "direct":
         return CALL + _direct(problem, n, c, k, out, kernel)
     return (2 * CALL if prepared else COMPILE) + _winograd(problem, int(name[-1]), n, c, k, out, prepared)

@@ -204,7 +204,7 @@ def grad_input(
     dx = Images(x_shape, dy.dtype)
     bias = np.zeros(dx.channels, dy.dtype)
     if len(used) < len(parts):
-        dx.flat[...] = 0
+        dx.clear()
     with ExitStack() as stack:
         source = read(dy, stack, (before[0], before[1]), (after[0], after[1]))
         for v, h in used:

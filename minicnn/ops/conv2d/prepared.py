@@ -46,7 +46,7 @@ class Prepared:
         self._kept: dict[Any, np.ndarray] = {}
         if self.algorithm.startswith("winograd"):
             self._m = m = int(self.algorithm[-1])
-            size = winograd.transformed_size(m, w.shape[1], w.shape[0])
+            size = winograd.transformed_size(m, w.shape[1], w.shape[0], w.dtype)
             tiles = x_shape[0] * -(-x_shape[2] // m) * -(-x_shape[3] // m)
             self._panels = by_panels(size * w.itemsize, tiles, prepared=True)
             if self._panels:

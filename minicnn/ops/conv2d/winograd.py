@@ -119,10 +119,11 @@ def block_tiles(count: int, rows: int, threads: int, tile_bytes: int) -> tuple[i
     return -(-whole // blocks) * rows, blocks
 
 
-def transformed_size(m: int, c: int, k: int) -> int:
+def transformed_size(m: int, c: int, k: int, dtype: Any) -> int:
     """Numbers in the transformed weights, spare channels included."""
-    panels = -(-k // 16)  # at most: they have 16 output channels or more
-    return (m + 2) ** 2 * panels * (-(-c // 16) * 256 + SKEW)
+    kp, cp = -(-k // 16) * 16, -(-c // 16) * 16
+    wide = panel_vectors(kp, dtype) * lanes_of(dtype)
+    return (m + 2) ** 2 * (kp // wide) * (cp * wide + SKEW)
 
 
 def transform(m: int, w: Array, adjoint: bool, u: np.ndarray) -> None:
@@ -143,7 +144,7 @@ def transform(m: int, w: Array, adjoint: bool, u: np.ndarray) -> None:
 def convolve_once(m: int, x: Images, w: Array, adjoint: bool, b: Array | None) -> Images:
     """`convolve` with weights that are transformed for this call: beforehand, or each panel when it is needed."""
     k, c = w.shape[1::-1] if adjoint else w.shape[:2]
-    size, tiles = transformed_size(m, c, k), Tiles(m, x)
+    size, tiles = transformed_size(m, c, k, w.dtype), Tiles(m, x)
     if by_panels(size * w.itemsize, tiles.count, prepared=False):
         return convolve_panels(m, x, w, adjoint, None, k, b, None, False)
     with Scratch(size, w.dtype) as u:

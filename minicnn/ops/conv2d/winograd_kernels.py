@@ -192,7 +192,7 @@ def kernels(m: int, NV: int) -> SimpleNamespace:
 
     @kernel
     def by_points(x, U, bias, residual, y, V, M, squares, T, TB, TH, TW, H, W, CP, KP, xs, ys, activate):
-        # three parallel loops: over tiles, over (xi, chunk of panels), over tiles; TB is T in whole register tiles
+        # three parallel loops: over tiles, over xi, over tiles; TB is T in whole register tiles
         wide = lanes(x)
         NR = NV * wide
         ustep, vstep, mstep = CP * NR + SKEW, TB * CP + SKEW, TB * KP + SKEW

@@ -24,8 +24,11 @@ PART = 1 << 14  # numbers that one thread takes at a time
 def forward(x: Array) -> Array:
     """y = max(x, 0)"""
     images = Images.behind(x)
-    if images is None:
-        return loops.forward(x)
+    return loops.forward(x) if images is None else of_images(images)
+
+
+def of_images(images: Images) -> Array:
+    """y = max(x, 0), by the kernel alone"""
     y = images.like()
     _forward(images.flat, y.flat)
     return y.array
@@ -53,8 +56,8 @@ def grad_input(dy: Array, y: Array) -> Array:
     images = Images.behind(y)
     if images is None:
         return loops.grad_input(dy, y)
-    dx = images.like()
-    _grad_input(Images.of(dy).flat, images.flat, dx.flat)
+    gradient, dx = Images.of(dy), images.like()
+    _grad_input(gradient.flat, images.flat, dx.flat)
     return dx.array
 
 
