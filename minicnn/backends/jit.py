@@ -15,10 +15,12 @@ import functools
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +59,43 @@ def _compiled(function: Callable[..., Any], folder: Path, parallel: bool = False
     with _settings:
         before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
         try:
-            return numba.njit(
+            made: Any = numba.njit(
                 function, parallel=parallel, cache=True, nogil=True, error_model="numpy", fastmath=FASTMATH
             )
         finally:
             config.CACHE_DIR = before
+    made.compile = _uninterrupted(made.compile)
+    return made
+
+
+def _uninterrupted(compile_: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(compile_)
+    def whole(*arguments: Any) -> Any:
+        with interrupts_wait():
+            return compile_(*arguments)
+
+    return whole
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of this block.
+
+    LLVM hands over a finished kernel by calling a Python function, which no exception can leave: an interrupt there
+    would be lost, and the kernel with it.
+    """
+    act: Any = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(act):  # nothing would be interrupted
+        yield
+        return
+    came: list[tuple[Any, ...]] = []
+    signal.signal(signal.SIGINT, lambda *details: came.append(details))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, act)
+        if came:
+            act(*came[0])
 
 
 @functools.cache

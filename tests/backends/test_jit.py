@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -135,6 +136,42 @@ def test_folders_of_long_ago_are_removed(tmp_path):
         os.utime(folder, (then, then))
     jit._remove_old(current)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "recent"]
+
+
+def test_ctrl_c_waits_for_the_compiler():
+    """Raised inside the compiler's callbacks it would be lost, and leave a kernel half made."""
+    made = jit.kernel(_twice, parallel=False)
+    with pytest.raises(KeyboardInterrupt), jit.CompileClock(lambda _: signal.raise_signal(signal.SIGINT)):
+        made(3)
+    assert len(made.signatures) == 1
+    assert made(3) == 6
+
+
+def _twice(number):
+    return 2 * number
+
+
+def test_ctrl_c_elsewhere_is_left_alone():
+    before = signal.getsignal(signal.SIGINT)
+    steps = []
+
+    def nested():
+        with jit.interrupts_wait():
+            with jit.interrupts_wait():
+                signal.raise_signal(signal.SIGINT)
+            steps.append("outer block")
+        steps.append("after it")
+
+    with pytest.raises(KeyboardInterrupt):
+        nested()
+    assert steps == ["outer block"]
+    assert signal.getsignal(signal.SIGINT) is before
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with jit.interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_importing_the_package_loads_no_compiler():

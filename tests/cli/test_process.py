@@ -37,12 +37,15 @@ def test_it_runs_as_a_module():
 def test_ctrl_c_is_one_line_and_status_130(photos, narrow, tmp_path):
     words = ["finetune", photos, "--weights", narrow, "--epochs", 100_000, "--out", tmp_path / "run"]
     command = [sys.executable, "-m", "minicnn", *map(str, words)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    process.stderr.readline()  # it has begun
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            process.stderr.readline()  # it has begun
+            time.sleep(1)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     # Python ends by the signal itself if it came while generated code was being defined: a shell says 130 of both
     assert process.returncode in (130, -signal.SIGINT), err
     assert err.splitlines()[-1] == "minicnn: interrupted"
