@@ -12,6 +12,7 @@ import typer
 NETWORKS: tuple[tuple[str, dict[str, Any], int, int], ...] = (
     ("cnn", {"num_classes": 10}, 32, 32),
     ("resnet18", {"num_classes": 10, "stem": "small"}, 32, 32),
+    ("resnet18", {"num_classes": 10, "stem": "small", "width": 16}, 32, 20),  # the demo's
     ("resnet18", {}, 224, 8),
 )
 
@@ -76,10 +77,11 @@ def _train(model: Any, images: Any) -> None:
 
 def _run(model: Any, batches: list[Any]) -> None:
     import minicnn
+    from minicnn.nn.functional import softmax
 
     model.eval()
     faster = [minicnn.fuse(model)] if hasattr(minicnn, "fuse") else []
     with minicnn.no_grad():
         for images in batches:
             for network in (model, *faster):
-                network(images)
+                softmax(network(images), dim=1)
