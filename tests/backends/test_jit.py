@@ -138,6 +138,15 @@ def test_folders_of_long_ago_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "recent"]
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as a terminal's process has it: a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_waits_for_the_compiler():
     """Raised inside the compiler's callbacks it would be lost, and leave a kernel half made."""
     made = jit.kernel(_twice, parallel=False)
@@ -151,6 +160,7 @@ def _twice(number):
     return 2 * number
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_elsewhere_is_left_alone():
     before = signal.getsignal(signal.SIGINT)
     steps = []

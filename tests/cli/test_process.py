@@ -37,7 +37,9 @@ def test_it_runs_as_a_module():
 def test_ctrl_c_is_one_line_and_status_130(photos, narrow, tmp_path):
     words = ["finetune", photos, "--weights", narrow, "--epochs", 100_000, "--out", tmp_path / "run"]
     command = [sys.executable, "-m", "minicnn", *map(str, words)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # as a terminal starts it: the background jobs of a shell ignore Ctrl-C, and so do their children
+    with subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes) as process:
         try:
             assert process.stderr is not None
             process.stderr.readline()  # it has begun
