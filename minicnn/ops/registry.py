@@ -4,6 +4,10 @@ An `Operation` has passes (`forward`, `grad_input`, ...) and algorithms: several
 algorithm is a module of the operation's folder whose functions carry the names of the passes; it is imported when it
 first runs, so that `import minicnn` stays light. Its optional function `supports(problem)` returns `""`, or the rule
 that the problem breaks.
+
+The array decides where work runs. Algorithms for NumPy arrays and for the GPU stand side by side; those for the GPU are
+called `cuda` or `cuda_...` and all live in the module `cuda.py` of the folder. Where there are several, the module's
+function `rung(name)` returns the passes of one, and its `supports`.
 """
 
 from __future__ import annotations
@@ -50,17 +54,22 @@ class Algorithm:
         Takes a `Problem`, returns `""` or the rule that it breaks.
     own : bool
         True for algorithms that a user registered: their results are checked.
+    device : str
+        Where its arrays live: `"cpu"`, `"cuda"`, or `""` if `supports` says so itself.
     """
 
     name: str
     passes: dict[str, Callable[..., Any]]
     supports: Callable[[Problem], str]
     own: bool = False
+    device: str = ""
 
     def broken_rule(self, problem: Problem) -> str:
         """`""` if this algorithm supports the problem, else the rule that the problem breaks."""
         if problem.pass_name not in self.passes:
             return f"it has no pass {problem.pass_name}"
+        if self.device and self.device != problem.device:
+            return f"arrays must live on the {'CPU' if self.device == 'cpu' else 'GPU'}"
         rule = self.supports(problem)
         if not isinstance(rule, str):
             raise AlgorithmError(
@@ -92,6 +101,10 @@ def _is_result(y: Any) -> bool:
     return is_array(y) or isinstance(y, np.generic)  # NumPy's answer where no axis is left
 
 
+def _any_array(_: Problem) -> str:
+    return ""
+
+
 def _any_cpu_array(problem: Problem) -> str:
     return "" if problem.device == "cpu" else "arrays must live on the CPU"
 
@@ -112,13 +125,15 @@ class Operation:
         Names of the passes.
     algorithms : sequence of str
         Names of the modules in the operation's package, the preferred one first.
+    cuda : sequence of str
+        Names of the algorithms for the GPU, all in the package's `cuda.py`, the preferred one first.
     package : str
         Package that holds these modules (`__name__` of the operation's `__init__.py`).
     prefix : str
         For files that several small operations share: functions are called `prefix + pass name`.
     cost : callable, optional
-        `cost(algorithm name, problem)`: estimated seconds; the cheapest of the algorithms that fit runs, without it
-        the first.
+        `cost(algorithm name, problem)`: estimated seconds on the CPU; the cheapest of the algorithms that fit runs,
+        without it, and on the GPU, the first.
     record : callable
         `record(needs, *arrays, **options) -> (y, saved)`: forward, and a dict of the named arrays that backward needs.
         `needs[i]` says whether input i wants a gradient; nothing is saved that no wanted gradient uses.
@@ -133,6 +148,7 @@ class Operation:
     backward: Callable[..., tuple[Array | None, ...]]
     passes: Sequence[str] = ()
     algorithms: Sequence[str] = ()
+    cuda: Sequence[str] = ()
     package: str = ""
     prefix: str = ""
     cost: Callable[[str, Problem], float] | None = None
@@ -145,22 +161,29 @@ class Operation:
 
     def names(self) -> list[str]:
         """Names of all algorithms: the preferred one first, users' own last."""
-        return [*self.algorithms, *self._own]
+        return [*self.algorithms, *self.cuda, *self._own]
 
     def algorithm(self, name: str) -> Algorithm:
         """The algorithm of that name, imported if need be."""
         if name not in self._loaded:
-            if name not in self.algorithms:
+            if name not in self.algorithms and name not in self.cuda:
                 raise AlgorithmError(
                     f"no algorithm is named {name!r}",
                     called=self.name,
                     hint=f"there are {', '.join(self.names()) or 'none'}",
                 )
-            module = importlib.import_module(f"{self.package}.{name}")
-            passes = {p: getattr(module, self.prefix + p) for p in self.passes if hasattr(module, self.prefix + p)}
-            supports = getattr(module, self.prefix + "supports", _any_cpu_array)
-            self._loaded[name] = Algorithm(name, passes, supports)
+            self._loaded[name] = self._load(name)
         return self._loaded[name]
+
+    def _load(self, name: str) -> Algorithm:
+        on_gpu = name in self.cuda
+        module = importlib.import_module(f"{self.package}.{'cuda' if on_gpu else name}")
+        if on_gpu and hasattr(module, "rung"):
+            passes, supports = module.rung(name)
+        else:
+            passes = {p: getattr(module, self.prefix + p) for p in self.passes if hasattr(module, self.prefix + p)}
+            supports = getattr(module, self.prefix + "supports", _any_array)
+        return Algorithm(name, passes, supports, device="cuda" if on_gpu else "cpu")
 
     def problem(self, pass_name: str, arrays: Sequence[Array | None], options: dict[str, Any]) -> Problem:
         """Describe a call by shapes, dtype and device."""
@@ -199,8 +222,9 @@ class Operation:
 
     def choose(self, problem: Problem) -> str:
         """Name of the built-in algorithm that fits the problem and costs least."""
-        fits = (name for name in self.algorithms if not self.algorithm(name).broken_rule(problem))
-        if self.cost is None:
+        names = self.cuda if problem.device == "cuda" else self.algorithms
+        fits = (name for name in names if not self.algorithm(name).broken_rule(problem))
+        if self.cost is None or problem.device == "cuda":
             chosen = next(fits, None)
         else:
             chosen = min(((self.cost(name, problem), name) for name in fits), default=(0.0, None))[1]

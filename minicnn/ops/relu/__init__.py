@@ -18,6 +18,7 @@ At x = 0 there is a corner; the gradient is taken as 0, as in PyTorch. relu(NaN)
 | vector  | images in one line, border and all | all | float32 and float64, preferred; other arrays as in loops |
 | loops   | one compiled loop in the order of memory, on all threads | all | float32 and float64 |
 | formula | NumPy: the yardstick | all | any float dtype |
+| cuda    | one thread a number | all | on the GPU: float32 and float64 |
 """
 
 from __future__ import annotations
@@ -70,5 +71,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input"),
     algorithms=("vector", "loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )
