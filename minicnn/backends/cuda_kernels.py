@@ -169,7 +169,10 @@ def signature(text: str, name: str, macros: dict[str, Any]) -> list[tuple[np.dty
     found = re.search(form, plain)
     if found is None:
         raise DeviceError(f"no kernel is named {name}", called="cuda", rule='extern "C" __global__ void name(...)')
-    return [_parameter(text, macros) for text in found[1].split(",")]
+    parameters = found[1]
+    for word, meaning in re.findall(r"^#define (\w+) (\w.*)$", plain, flags=re.MULTILINE):  # lists of parameters
+        parameters = re.sub(rf"\b{word}\b", meaning, parameters)
+    return [_parameter(text, macros) for text in parameters.split(",")]
 
 
 def _parameter(text: str, macros: dict[str, Any]) -> tuple[np.dtype, bool]:

@@ -29,6 +29,8 @@ The passes, from `dy = dL/dy`::
 | im2col  | windows as columns of a matrix: one matrix product, in blocks | all | groups; float64 |
 | loops   | the formula's loops, compiled | all | float32 and float64 |
 | formula | NumPy, one window position at a time: the yardstick | all | any float dtype |
+| cuda_naive | the formula, one thread a number | all | on the GPU: all options, float32 and float64 |
+| cuda_tiled | a matrix product in tiles of shared memory | all | on the GPU: groups 1 |
 """
 
 from __future__ import annotations
@@ -218,6 +220,7 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input", "grad_weight", "grad_bias"),
     algorithms=("winograd4", "winograd2", "direct", "im2col", "loops", "formula"),
+    cuda=("cuda_tiled", "cuda_naive"),
     package=__name__,
     cost=_cost,
 )
