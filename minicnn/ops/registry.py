@@ -5,9 +5,7 @@ algorithm is a module of the operation's folder whose functions carry the names 
 first runs, so that `import minicnn` stays light. Its optional function `supports(problem)` returns `""`, or the rule
 that the problem breaks.
 
-The array decides where work runs. Algorithms for NumPy arrays and for the GPU stand side by side; those for the GPU are
-called `cuda` or `cuda_...` and all live in the module `cuda.py` of the folder. Where there are several, the module's
-function `rung(name)` returns the passes of one, and its `supports`.
+The array decides where work runs: algorithms for NumPy arrays and for the GPU (`cuda`, `cuda_...`) stand side by side.
 """
 
 from __future__ import annotations
@@ -101,10 +99,6 @@ def _is_result(y: Any) -> bool:
     return is_array(y) or isinstance(y, np.generic)  # NumPy's answer where no axis is left
 
 
-def _any_array(_: Problem) -> str:
-    return ""
-
-
 def _any_cpu_array(problem: Problem) -> str:
     return "" if problem.device == "cpu" else "arrays must live on the CPU"
 
@@ -126,7 +120,7 @@ class Operation:
     algorithms : sequence of str
         Names of the modules in the operation's package, the preferred one first.
     cuda : sequence of str
-        Names of the algorithms for the GPU, all in the package's `cuda.py`, the preferred one first.
+        Names of the modules with algorithms for the GPU, the preferred one first.
     package : str
         Package that holds these modules (`__name__` of the operation's `__init__.py`).
     prefix : str
@@ -176,14 +170,10 @@ class Operation:
         return self._loaded[name]
 
     def _load(self, name: str) -> Algorithm:
-        on_gpu = name in self.cuda
-        module = importlib.import_module(f"{self.package}.{'cuda' if on_gpu else name}")
-        if on_gpu and hasattr(module, "rung"):
-            passes, supports = module.rung(name)
-        else:
-            passes = {p: getattr(module, self.prefix + p) for p in self.passes if hasattr(module, self.prefix + p)}
-            supports = getattr(module, self.prefix + "supports", _any_array)
-        return Algorithm(name, passes, supports, device="cuda" if on_gpu else "cpu")
+        module = importlib.import_module(f"{self.package}.{name}")
+        passes = {p: getattr(module, self.prefix + p) for p in self.passes if hasattr(module, self.prefix + p)}
+        supports = getattr(module, self.prefix + "supports", lambda _: "")
+        return Algorithm(name, passes, supports, device="cuda" if name in self.cuda else "cpu")
 
     def problem(self, pass_name: str, arrays: Sequence[Array | None], options: dict[str, Any]) -> Problem:
         """Describe a call by shapes, dtype and device."""
