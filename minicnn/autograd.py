@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.backends.arrays import FLOATS, Array, is_array, namespace
-from minicnn.errors import ArgumentError, DTypeError, GraphError, ShapeError
+from minicnn.backends.arrays import FLOATS, Array, device, device_name, is_array, moved, namespace
+from minicnn.errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError
 from minicnn.operators import Operators
 from minicnn.ops.axes import one_axis
 from minicnn.ops.registry import Operation, operation
@@ -175,10 +175,41 @@ class Tensor(Operators):
     def numel(self) -> int:
         return self.array.size
 
+    @property
+    def device(self) -> str:
+        """Where the array lives: `"cpu"` or `"cuda"`."""
+        return device(self.array)
+
+    def to(self, where: str) -> Tensor:
+        """The values on another device, `"cpu"` or `"cuda"`; the tensor itself if it is there already.
+
+        A copy between devices is not recorded: move what a graph begins with, or `detach` first. (`Module.to` moves
+        parameters in place.)
+        """
+        if device_name(where) == self.device:
+            return self
+        if self.requires_grad:
+            raise GraphError(
+                "a tensor that requires a gradient cannot change its device",
+                called="Tensor.to",
+                hint="use tensor.detach().to(...), or model.to(...) for parameters",
+            )
+        return Tensor(moved(self.array, where))
+
+    def cuda(self) -> Tensor:
+        """The values on the GPU."""
+        return self.to("cuda")
+
+    def cpu(self) -> Tensor:
+        """The values on the CPU."""
+        return self.to("cpu")
+
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array: on the CPU the array itself, not a copy."""
         if self.requires_grad:
             raise GraphError("a tensor that requires a gradient", called="numpy", hint="use tensor.detach().numpy()")
+        if self.device != "cpu":
+            raise DeviceError("a tensor on the GPU", called="numpy", hint="use tensor.cpu().numpy()")
         return self.array
 
     def item(self) -> Any:
@@ -208,8 +239,10 @@ class Tensor(Operators):
         return bool(self.item())
 
     def __repr__(self) -> str:
-        text = np.array2string(np.asarray(self.array), precision=4, separator=", ", threshold=200, prefix="tensor(")
-        note = f", node={self.node}" if self.node else ", requires_grad=True" if self.requires_grad else ""
+        values = np.asarray(moved(self.array, "cpu"))
+        text = np.array2string(values, precision=4, separator=", ", threshold=200, prefix="tensor(")
+        note = ", cuda" if self.device == "cuda" else ""
+        note += f", node={self.node}" if self.node else ", requires_grad=True" if self.requires_grad else ""
         return f"tensor({text}, {self.dtype}{note})"
 
     # ---- gradients --------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Arrays of any device behind one small door: the array decides where work runs.
 
-A NumPy array runs on the CPU, a CuPy array on the GPU. CuPy is never imported here: an array that carries
-`__cuda_array_interface__` brings its own library along.
+A NumPy array runs on the CPU, a CuPy array on the GPU. CuPy is not imported until somebody asks for the GPU: `cuda.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.errors import DeviceError, DTypeError
+from minicnn.errors import ArgumentError, DeviceError, DTypeError
 
 Array = Any  # numpy.ndarray or cupy.ndarray: one name for both in signatures
 
@@ -27,6 +26,24 @@ def is_array(value: object) -> bool:
 def device(x: Array) -> str:
     """Device of an array: `"cpu"` or `"cuda"`."""
     return "cpu" if isinstance(x, np.ndarray) else "cuda"
+
+
+def device_name(where: Any) -> str:
+    """`"cpu"` or `"cuda"`; raises for any other name."""
+    name = "cuda" if where == "cuda:0" else where
+    if name not in ("cpu", "cuda"):
+        raise ArgumentError("no such device", called="to", seen=repr(where), rule='"cpu" or "cuda"')
+    return name
+
+
+def moved(x: Array, where: str) -> Array:
+    """The array on the CPU or the GPU; itself if it is there already."""
+    name = device_name(where)
+    if device(x) == name:
+        return x
+    from minicnn.backends import cuda
+
+    return cuda.to_gpu(x) if name == "cuda" else cuda.to_cpu(x)
 
 
 def namespace(x: Array) -> ModuleType:

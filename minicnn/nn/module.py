@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from minicnn.autograd import Tensor
+from minicnn.backends.arrays import moved
 from minicnn.errors import ArgumentError, DTypeError, MinicnnError, ShapeError, WeightsError
 
 Hook = Callable[["Module", tuple[Any, ...], Any], None]
@@ -233,11 +234,32 @@ class Module:
         for parameter in self.parameters():
             parameter.grad = None
 
+    def to(self, device: str) -> Self:
+        """Move all floating point parameters (with their gradients) and buffers to `"cpu"` or `"cuda"`, in place.
+
+        Counters stay on the CPU. Make the optimizer before or after, but move the model before its first step.
+        """
+        for _, tensor in self._named_tensors("_parameters", "_buffers"):
+            if tensor.dtype.kind == "f":
+                tensor.array = moved(tensor.array, device)
+                if tensor.grad is not None:
+                    tensor.grad = tensor.grad.to(device)
+        return self
+
+    def cuda(self) -> Self:
+        """Move to the GPU."""
+        return self.to("cuda")
+
+    def cpu(self) -> Self:
+        """Move to the CPU."""
+        return self.to("cpu")
+
     def to_dtype(self, dtype: Any) -> Self:
         """Convert all floating point parameters and buffers."""
         for _, tensor in self._named_tensors("_parameters", "_buffers"):
-            if tensor.dtype.kind == "f":
-                tensor.array = tensor.array.astype(dtype)
+            if tensor.dtype.kind == "f" and tensor.dtype != dtype:
+                where = tensor.device
+                tensor.array = moved(moved(tensor.array, "cpu").astype(dtype), where)
                 tensor.grad = None
         return self
 
@@ -252,8 +274,9 @@ class Module:
     # ---- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers by dotted name, in the order of definition."""
-        return {name: tensor.array.copy() for name, tensor in self._named_tensors("_parameters", "_buffers")}
+        """Copies of all parameters and buffers by dotted name, in the order of definition; always NumPy arrays."""
+        named = self._named_tensors("_parameters", "_buffers")
+        return {name: np.array(moved(tensor.array, "cpu"), order="C") for name, tensor in named}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> tuple[list[str], list[str]]:
         """Copy a state in; nothing is copied unless everything fits.
@@ -271,7 +294,8 @@ class Module:
         """
         own = dict(self._named_tensors("_parameters", "_buffers"))
         arrays = {
-            name: np.asarray(value.array if isinstance(value, Tensor) else value) for name, value in state.items()
+            name: np.asarray(moved(value.array, "cpu") if isinstance(value, Tensor) else value)
+            for name, value in state.items()
         }
         missing = [name for name in own if name not in arrays]
         unexpected = [name for name in arrays if name not in own]
@@ -297,7 +321,10 @@ class Module:
             )
         for name, tensor in own.items():
             if name in arrays:
-                tensor.array[...] = arrays[name]
+                if isinstance(tensor.array, np.ndarray):
+                    tensor.array[...] = arrays[name]
+                else:
+                    tensor.array = moved(arrays[name].astype(tensor.dtype), "cuda")
         return missing, unexpected
 
     # ---- text --------------------------------------------------------------------------------------------------------

@@ -224,7 +224,8 @@ class Operation:
             "no algorithm supports this problem",
             called=f"{self.name}.{problem.pass_name}",
             seen=f"shapes {problem.shapes}, {problem.dtype}, {problem.device}",
-            rule="; ".join(f"{name}: {rule}" for name, rule in self.supporting(problem).items()),
+            rule="; ".join(f"{name}: {self.algorithm(name).broken_rule(problem)}" for name in names)
+            or f"it has none for the {'GPU' if problem.device == 'cuda' else 'CPU'}",
         )
 
     def run(self, pass_name: str, arrays: Sequence[Array | None], options: dict[str, Any], *shapes: tuple) -> Any:

@@ -20,7 +20,7 @@ from minicnn.ops.conv2d import formula
 from minicnn.ops.registry import OPERATIONS, Problem, operation
 
 X, W = np.ones((2, 3, 5, 5)), np.full((4, 3, 3, 3), 0.5)
-BUILT_IN = ["winograd4", "winograd2", "direct", "im2col", "loops", "formula"]  # of conv2d
+BUILT_IN = ["winograd4", "winograd2", "direct", "im2col", "loops", "formula", *operation("conv2d").cuda]  # of conv2d
 THERE = f"hint: there are {', '.join(BUILT_IN)}"
 
 
@@ -77,7 +77,7 @@ def refused(text: str, call, *arguments, **options) -> None:
 
 def test_list():
     assert minicnn.algorithms("conv2d") == BUILT_IN
-    assert minicnn.algorithms("relu") == ["vector", "loops", "formula"]
+    assert minicnn.algorithms("relu") == ["vector", "loops", "formula", "cuda"]
     every = minicnn.algorithms()
     assert list(every) == sorted(OPERATIONS)
     assert every["conv2d"] == BUILT_IN
