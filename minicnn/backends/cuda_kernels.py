@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ DTYPES = {
     "bool": np.bool_,
     "unsigned char": np.uint8,
 }
+NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
@@ -189,6 +191,15 @@ def real(x: Array) -> str:
     return REALS[x.dtype]
 
 
+def type_name(dtype: Any) -> str:
+    """The C name of any dtype that kernels know."""
+    name = NAMES.get(np.dtype(dtype))
+    if name is None:
+        rule = ", ".join(map(str, NAMES))
+        raise DTypeError("the GPU has no kernels for this dtype", called="cuda", seen=str(dtype), rule=rule)
+    return name
+
+
 def contiguous(x: Array) -> Array:
     """x, or a C-contiguous copy of it."""
     return x if x.flags.c_contiguous else copy(x)
@@ -231,8 +242,8 @@ WORDS = {1: ("unsigned char", np.uint8), 4: ("unsigned", np.uint32), 8: ("long l
 
 
 def copy_into(y: Array, x: Array) -> None:
-    """y[...] = x, on the GPU; both may have any strides, x may have steps of 0 for what is repeated."""
-    shape, (y_steps, x_steps) = merged(y.shape, [y, x])
+    """y[...] = x, on the GPU; both may have any strides, and x is repeated to the shape of y as in NumPy."""
+    shape, (y_steps, x_steps) = merged_steps(y.shape, [steps(y, y.shape), steps(x, y.shape)])
     ones, zeros = (1,) * (MOST_AXES - len(shape)), (0,) * (MOST_AXES - len(shape))
     word, raw = WORDS[x.dtype.itemsize]
     move = kernel(HERE / "copy.cu", "copy", WORD=word)
@@ -248,20 +259,33 @@ def merged(shape: tuple[int, ...], arrays: list[Array]) -> tuple[tuple[int, ...]
     DeviceError
         If more than six axes are left.
     """
+    return merged_steps(shape, [steps(x, shape) for x in arrays])
+
+
+def steps(x: Array, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Steps of x, in numbers, along the axes of `shape`: 0 where x is repeated to it, as in NumPy."""
+    own = (0 if size == 1 else stride // x.itemsize for size, stride in zip(x.shape, x.strides, strict=True))
+    return (0,) * (len(shape) - x.ndim) + tuple(own)
+
+
+def merged_steps(
+    shape: tuple[int, ...], steps: Sequence[tuple[int, ...]]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """As `merged`, of arrays whose steps are given."""
     sizes: list[int] = []
-    steps: list[list[int]] = [[] for _ in arrays]
+    kept: list[list[int]] = [[] for _ in steps]
     for axis, size in enumerate(shape):
         if size == 1:
             continue
-        own = [x.strides[axis] // x.itemsize for x in arrays]
-        if sizes and all(s[-1] == step * size for s, step in zip(steps, own, strict=True)):
+        own = [each[axis] for each in steps]
+        if sizes and all(s[-1] == step * size for s, step in zip(kept, own, strict=True)):
             sizes[-1] *= size
-            for s, step in zip(steps, own, strict=True):
+            for s, step in zip(kept, own, strict=True):
                 s[-1] = step
         else:
             sizes.append(size)
-            for s, step in zip(steps, own, strict=True):
+            for s, step in zip(kept, own, strict=True):
                 s.append(step)
     if len(sizes) > MOST_AXES:
         raise DeviceError("too many axes for the GPU", called="cuda", seen=f"shape {shape}", rule=f"{MOST_AXES} axes")
-    return tuple(sizes), [tuple(s) for s in steps]
+    return tuple(sizes), [tuple(s) for s in kept]

@@ -27,6 +27,7 @@ infinity, the logarithm (or a broken power) of a negative number is NaN.
 | vector  | images in one line, border and all | all of add | images of one shape; first for add |
 | formula | NumPy, whose own loops are vector code | all | any float dtype; first, but for sigmoid |
 | loops   | compiled, one loop on all threads; repeated operands written out | all | float32, float64; sigmoid first |
+| cuda    | one thread four numbers in a line; repeated operands by steps of 0 | all | on the GPU: float32 and float64 |
 """
 
 from minicnn.ops.elementwise.binary import (

@@ -177,6 +177,7 @@ def _operation(
         backward=backward,
         passes=("forward", "grad_a", "grad_b"),
         algorithms=algorithms,
+        cuda=("cuda",),
         package="minicnn.ops.elementwise",
         prefix=f"{name}_",
     )

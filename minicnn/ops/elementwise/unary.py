@@ -119,6 +119,7 @@ def _operation(
         backward=backward,
         passes=("forward", "grad_input"),
         algorithms=(preferred, "loops" if preferred == "formula" else "formula"),
+        cuda=("cuda",),
         package="minicnn.ops.elementwise",
         prefix=f"{name}_",
     )
