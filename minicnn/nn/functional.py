@@ -136,8 +136,7 @@ def _update_running(
     """Move the running statistics, where there are any, towards those of the batch."""
     if running_mean is not None and running_var is not None:
         count = input.numel() // input.shape[1]
-        new = batch_norm_op.update_running(running_mean.array, running_var.array, mean, var, count, momentum)
-        running_mean.array[...], running_var.array[...] = new
+        batch_norm_op.move_running(running_mean.array, running_var.array, mean, var, count, momentum)
 
 
 def relu(input: Tensor) -> Tensor:

@@ -36,6 +36,10 @@ LARGER = {  # whole vectors of channels, more than one tile of a product, an emp
     "max_pool2d": (lambda x: F.max_pool2d(x, 3, 2, 1), (2, 8, 9, 8)),
     "avg_pool2d": (lambda x: F.avg_pool2d(x, 3, 2, 1), (2, 8, 9, 8)),
     "adaptive_avg_pool2d": (lambda x: F.adaptive_avg_pool2d(x, 1), (2, 40, 7, 7)),
+    "batch_norm": (
+        lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
+        *((3, 40, 9, 5), (40,), (40,)),
+    ),
     "relu": (F.relu, (3, 40, 9, 5)),
     "softmax": (lambda x: F.softmax(x, 1), (5, 300)),
     "sum": (lambda x: x.sum(), (3, 40, 9, 5)),
@@ -127,6 +131,9 @@ def all_cases() -> list[Case | Direct]:
         observe(f"{label}, larger", function, *(_tensor(rng.standard_normal(shape), True) for shape in shapes))
     x = _short(3 + 2 * rng.standard_normal((3, 5, 4, 2)))
     found.append(Direct("statistics", "batch_norm", batch_norm.statistics, (x,), batch_norm.statistics(x)))
+    old, batch = ([_short(rng.random(5)) for _ in range(2)] for _ in range(2))
+    update = functools.partial(batch_norm.update_running, count=7, momentum=0.25)
+    found.append(Direct("update_running", "batch_norm", update, (*old, *batch), update(*old, *batch)))
     return found
 
 

@@ -27,6 +27,7 @@ there already, while x_hat would be one more array of its size.
 | vector  | vectors over channels, blocks of rows in the cache | all | images, float32 and float64, preferred |
 | loops   | compiled; sums in float64, in lanes | all | float32 and float64 |
 | formula | NumPy, term by term: the yardstick | all | any float dtype |
+| cuda    | threads over channels; parts of sums, then their sum | all | on the GPU: float32 and float64 |
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from minicnn.backends.arrays import Array, check_arrays
+from minicnn.backends.arrays import Array, check_arrays, device
 from minicnn.errors import ArgumentError, ShapeError
-from minicnn.ops.batch_norm.formula import inverse_std
+from minicnn.ops.batch_norm import formula
 from minicnn.ops.registry import Operation
 
 
@@ -159,6 +160,30 @@ def update_running(
     -------
     new_mean, new_var : arrays (C,)
     """
+    unbiased = _check_update(running_mean, running_var, mean, var, count, momentum)
+    if device(mean) == "cuda":
+        return _on_gpu().update_running((running_mean, running_var), (mean, var), momentum, unbiased)
+    keep = 1 - float(momentum)
+    return keep * running_mean + momentum * mean, keep * running_var + momentum * (unbiased * var)
+
+
+def move_running(
+    running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float = 0.1
+) -> None:
+    """`update_running` in place: the arrays `running_mean` and `running_var` take the new values."""
+    if device(mean) == "cuda":
+        unbiased = _check_update(running_mean, running_var, mean, var, count, momentum)
+        running = running_mean, running_var
+        _on_gpu().update_running(running, (mean, var), momentum, unbiased, into=running)
+    else:
+        new = update_running(running_mean, running_var, mean, var, count, momentum)
+        running_mean[...], running_var[...] = new
+
+
+def _check_update(
+    running_mean: Array, running_var: Array, mean: Array, var: Array, count: int, momentum: float
+) -> float:
+    """Raise unless these can be averaged; return what makes the variance of a batch unbiased."""
     called = "batch_norm.update_running"
     vectors = {"running_mean": running_mean, "running_var": running_var, "mean": mean, "var": var}
     check_arrays(called, **vectors)
@@ -168,8 +193,18 @@ def update_running(
     check_count(count, called, least=2)
     if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
         raise ArgumentError("momentum is not valid", called=called, seen=f"momentum={momentum!r}", rule="from 0 to 1")
-    keep, unbiased = 1 - float(momentum), count / (count - 1)
-    return keep * running_mean + momentum * mean, keep * running_var + momentum * (unbiased * var)
+    return count / (count - 1)
+
+
+def inverse_std(var: Array, eps: float) -> Array:
+    """1 / sqrt(var + eps): (C,)."""
+    return formula.inverse_std(var, eps) if device(var) == "cpu" else _on_gpu().inverse_std(var, eps)
+
+
+def _on_gpu() -> Any:
+    from minicnn.ops.batch_norm import cuda
+
+    return cuda
 
 
 def value_count(x: Array) -> int:
@@ -272,5 +307,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("statistics", "forward", "grad_input", "grad_weight", "grad_bias"),
     algorithms=("vector", "loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )
