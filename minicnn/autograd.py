@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.backends.arrays import FLOATS, Array, device, device_name, is_array, moved, namespace
+from minicnn.backends.arrays import FLOATS, Array, device, device_name, is_array, moved
 from minicnn.errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError
 from minicnn.operators import Operators
+from minicnn.ops import values
 from minicnn.ops.axes import one_axis
 from minicnn.ops.registry import Operation, operation
 
@@ -239,8 +240,8 @@ class Tensor(Operators):
         return bool(self.item())
 
     def __repr__(self) -> str:
-        values = np.asarray(moved(self.array, "cpu"))
-        text = np.array2string(values, precision=4, separator=", ", threshold=200, prefix="tensor(")
+        host = np.asarray(moved(self.array, "cpu"))
+        text = np.array2string(host, precision=4, separator=", ", threshold=200, prefix="tensor(")
         note = ", cuda" if self.device == "cuda" else ""
         note += f", node={self.node}" if self.node else ", requires_grad=True" if self.requires_grad else ""
         return f"tensor({text}, {self.dtype}{note})"
@@ -262,7 +263,7 @@ class Tensor(Operators):
         if self.grad is not None:
             self.grad = Tensor(_plus(self.grad.array, gradient))
         else:
-            self.grad = Tensor(gradient if own else gradient.copy())
+            self.grad = Tensor(gradient if own else values.copy(gradient))
 
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
         """Add d(self)/d(leaf) to `.grad` of every leaf that requires a gradient.
@@ -302,7 +303,7 @@ class Tensor(Operators):
                         rule=str(shape),
                     )
                 if isinstance(parent, Tensor):
-                    own = dx.base is None and sys.getrefcount(dx) <= _OWN_REFERENCES
+                    own = sys.getrefcount(dx) <= _OWN_REFERENCES and values.owns_memory(dx)
                     parent.add_grad(dx, own)
                 else:
                     pending[parent] = _plus(pending[parent], dx) if parent in pending else dx
@@ -318,10 +319,14 @@ class Tensor(Operators):
                     seen=f"shape {self.shape}",
                     hint="reduce to a loss first, or pass gradient=",
                 )
-            return namespace(self.array).ones_like(self.array)
+            return values.ones_like(self.array)
         array = gradient.array if isinstance(gradient, Tensor) else gradient
         if not is_array(array):
-            array = np.asarray(array, self.dtype)
+            array = moved(np.asarray(array, self.dtype), self.device)
+        elif device(array) != self.device:
+            raise DeviceError(
+                "the gradient is on another device", called="backward", seen=device(array), rule=self.device
+            )
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ShapeError(
                 "the gradient must look like the tensor",
@@ -377,18 +382,15 @@ def _as_tensor(value: Any, like: Tensor | None) -> Tensor | None:
     if value is None or isinstance(value, Tensor):
         return value
     if like is not None and isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        return Tensor(namespace(like.array).asarray(value, dtype=like.dtype))
+        return Tensor(values.number(value, like.array))
     if isinstance(value, (list, tuple)) or is_array(value):
         return Tensor(value)
     raise ArgumentError("not a tensor, array or number", called="apply", seen=type(value).__name__)
 
 
 def _plus(a: Array, b: Array) -> Array:
-    """a + b; an array also where both are single numbers (NumPy answers with a scalar)."""
     with np.errstate(all="ignore"):  # gradients that blow up show it by themselves
-        if a.ndim == 4 and isinstance(a, np.ndarray):  # images: the operation keeps their layout
-            return operation("add").run("forward", (a, b), {}, a.shape)
-        return namespace(a).asarray(a + b)
+        return values.plus(a, b)
 
 
 def _reverse_topological(root: Node) -> list[Node]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from minicnn import autograd  # these two files need each other: a tensor has operators, and operators make tensors
-from minicnn.backends.arrays import Array, namespace
+from minicnn.backends.arrays import Array
 from minicnn.errors import DTypeError
+from minicnn.ops import values
 from minicnn.ops.axes import one_axis
 
 if TYPE_CHECKING:
@@ -82,7 +85,7 @@ class Operators:
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         """Index of the (first) largest value."""
         axis = None if dim is None or not self.array.ndim else one_axis(dim, self.array.ndim, "argmax")
-        return autograd.Tensor(namespace(self.array).argmax(self.array, axis=axis, keepdims=keepdim))
+        return autograd.Tensor(values.argmax(self.array, axis, keepdim))
 
     def reshape(self, *shape: Any) -> Tensor:
         return autograd.apply("reshape", self, shape=_one_or_several(shape))
@@ -111,22 +114,22 @@ class Operators:
     # comparisons give plain tensors of booleans, without gradients
 
     def __eq__(self, other: object) -> Any:
-        return autograd.Tensor(self.array == _array_in(other))
+        return autograd.Tensor(values.compare("==", self.array, _array_in(other)))
 
     def __ne__(self, other: object) -> Any:
-        return autograd.Tensor(self.array != _array_in(other))
+        return autograd.Tensor(values.compare("!=", self.array, _array_in(other)))
 
     def __lt__(self, other: Any) -> Tensor:
-        return autograd.Tensor(self.array < _array_in(other))
+        return autograd.Tensor(values.compare("<", self.array, _array_in(other)))
 
     def __gt__(self, other: Any) -> Tensor:
-        return autograd.Tensor(self.array > _array_in(other))
+        return autograd.Tensor(values.compare(">", self.array, _array_in(other)))
 
     def __le__(self, other: Any) -> Tensor:
-        return autograd.Tensor(self.array <= _array_in(other))
+        return autograd.Tensor(values.compare("<=", self.array, _array_in(other)))
 
     def __ge__(self, other: Any) -> Tensor:
-        return autograd.Tensor(self.array >= _array_in(other))
+        return autograd.Tensor(values.compare(">=", self.array, _array_in(other)))
 
     __hash__ = object.__hash__
 
@@ -138,7 +141,7 @@ class Operators:
             raise DTypeError(
                 "a cast is not recorded", called="Tensor.float", seen=str(self.array.dtype), hint="detach() first"
             )
-        return self if self.array.dtype == "float32" else autograd.Tensor(self.array.astype("float32"))  # type: ignore[return-value]
+        return self if self.array.dtype == "float32" else autograd.Tensor(values.cast(self.array, np.float32))  # type: ignore[return-value]
 
 
 def _one_or_several(values: tuple[Any, ...]) -> Any:

@@ -16,6 +16,7 @@ template <class T> __device__ T logistic(T x, T) {
   return (x < 0 ? t : T(1)) / (1 + t);
 }
 template <class T> __device__ T minus(T x, T) { return -x; }
+template <class T> __device__ T quotient(T x, T p) { return x / p; }
 template <class T> __device__ T identity(T x, T) { return x; }
 
 extern "C" __global__ void __launch_bounds__(256) unary_lines(

@@ -21,6 +21,7 @@ Of nothing the sum is 0, the mean NaN, and there is no maximum.
 |---|---|---|---|
 | formula | NumPy: its own vector code, pairwise sums | all | any dtype; preferred |
 | loops   | compiled, on all threads; sums in fixed blocks, added in order | all | float32 and float64 |
+| cuda    | blocks fold rows or columns of memory; sums in float64, in fixed chunks | all | on the GPU |
 """
 
 from __future__ import annotations
@@ -154,6 +155,7 @@ def _operation(name: str, formula: str, record: Any, backward: Any) -> Operation
         backward=backward,
         passes=("forward", "grad_input"),
         algorithms=("formula", "loops"),
+        cuda=("cuda",),
         package=__name__,
         prefix=f"{name}_",
     )

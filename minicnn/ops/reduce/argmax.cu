@@ -20,7 +20,7 @@ extern "C" __global__ void __launch_bounds__(256) argmax(
   const int thread = threadIdx.x, tx = thread % TX, ty = thread / TX % TY, tz = thread / (TX * TY);
   const long long columns = (B + TX - 1) / TX;
   const long long a = blockIdx.x / columns * (256 / (TX * TY)) + tz, b = blockIdx.x % columns * TX + tx;
-  NUMBER best = NUMBER();
+  NUMBER best = 0;
   long long place = -1;
   if (a < A && b < B) {
     const NUMBER* at = x + a * R * B + b;
@@ -49,5 +49,5 @@ extern "C" __global__ void __launch_bounds__(256) to_places(
   const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count) return;
   const long long row = i / B, b = i % B, at = row / R * B + b;
-  dx[i] = row % R == places[at] ? dy[at] : NUMBER(0);
+  dx[i] = row % R == places[at] ? dy[at] : (NUMBER)0;
 }

@@ -36,11 +36,11 @@ extern "C" __global__ void __launch_bounds__(256) fold(
   const long long columns = (B + TX - 1) / TX;
   const long long a = blockIdx.x / columns * (256 / (TX * TY)) + tz, b = blockIdx.x % columns * TX + tx;
   const long long first = blockIdx.y * chunk, last = first + chunk < R ? first + chunk : R;
-  ACC sum = lowest(ACC());
+  ACC sum = lowest((ACC)0);
   if (a < A && b < B) {
     const IN* at = x + a * R * B + b;
 #pragma unroll 8
-    for (long long r = first + ty; r < last; r += TY) sum = combine(sum, ACC(at[r * B]));
+    for (long long r = first + ty; r < last; r += TY) sum = combine(sum, (ACC)at[r * B]);
   }
   parts[thread] = sum;
   for (int half = TY / 2; half > 0; half /= 2) {
@@ -49,6 +49,6 @@ extern "C" __global__ void __launch_bounds__(256) fold(
   }
   if (ty == 0 && a < A && b < B) {
     const ACC all = parts[thread];
-    y[(a * gridDim.y + blockIdx.y) * B + b] = divisor == 1 ? OUT(all) : OUT(all / divisor);
+    y[(a * gridDim.y + blockIdx.y) * B + b] = divisor == 1 ? (OUT)all : (OUT)(all / divisor);
   }
 }
