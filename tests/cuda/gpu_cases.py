@@ -40,6 +40,14 @@ LARGER = {  # whole vectors of channels, more than one tile of a product, an emp
         lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
         *((3, 40, 9, 5), (40,), (40,)),
     ),
+    "batch_norm_relu": (
+        lambda x, w, b, residual: F.batch_norm_relu(x, None, None, w, b, training=True, residual=residual),
+        *((3, 40, 9, 5), (40,), (40,), (3, 40, 9, 5)),
+    ),
+    "batch_norm_relu, no residual": (
+        lambda x, w, b: F.batch_norm_relu(x, None, None, w, b, training=True),
+        *((3, 40, 9, 5), (40,), (40,)),
+    ),
     "relu": (F.relu, (3, 40, 9, 5)),
     "softmax": (lambda x: F.softmax(x, 1), (5, 300)),
     "sum": (lambda x: x.sum(), (3, 40, 9, 5)),

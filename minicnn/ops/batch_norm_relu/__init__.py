@@ -22,6 +22,7 @@ What is saved is x, y, mean and inv_std, of which x and y are there already.
 |---|---|---|---|
 | vector  | one pass forward; backward one for the sums, one for dx | all | images, float32 and float64, preferred |
 | formula | batch_norm, add and relu, one after the other: the yardstick | all | any float dtype |
+| cuda    | one pass forward; backward one for the sums, one for dx | all | on the GPU: float32 and float64 |
 """
 
 from __future__ import annotations
@@ -31,8 +32,14 @@ from typing import Any
 
 from minicnn.backends.arrays import Array, check_arrays
 from minicnn.errors import ArgumentError, ShapeError
-from minicnn.ops.batch_norm import check_channels, check_given, check_same, check_training, check_vectors
-from minicnn.ops.batch_norm.formula import inverse_std
+from minicnn.ops.batch_norm import (
+    check_channels,
+    check_given,
+    check_same,
+    check_training,
+    check_vectors,
+    inverse_std,
+)
 from minicnn.ops.registry import Operation
 
 Needs = tuple[bool, bool, bool, bool]
@@ -165,5 +172,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad"),
     algorithms=("vector", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )
