@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.autograd import Tensor, no_grad
+from minicnn.backends.arrays import moved
 from minicnn.differences import compare
 from minicnn.errors import ArgumentError, DTypeError, MinicnnError
 
@@ -79,6 +80,7 @@ def gradcheck(
     sample: int | None = None,
     seed: int = 0,
     raise_error: bool = True,
+    device: str = "cpu",
 ) -> GradCheckReport:
     """Check the gradients of `fn` at `inputs`.
 
@@ -99,6 +101,8 @@ def gradcheck(
         For the upstream gradient and the sample.
     raise_error : bool
         False returns a report of a failed check instead of raising it.
+    device : str
+        Where `fn` gets its inputs, `"cpu"` or `"cuda"`; further parameters can be checked on the CPU only.
 
     Raises
     ------
@@ -117,23 +121,33 @@ def gradcheck(
     if not 0 < tolerance < 1:
         raise ArgumentError("tolerance is not valid", called="gradcheck", seen=f"{tolerance}", rule="between 0 and 1")
     rng = np.random.Generator(np.random.PCG64(seed))
+    if parameters and device != "cpu":
+        raise ArgumentError("parameters are checked on the CPU", called="gradcheck", seen=f"device={device!r}")
     tensors, checked = _prepare(inputs, parameters or {})
-    outputs = _outputs(fn(*tensors))
+
+    def there() -> list[Tensor]:  # the inputs, where fn computes
+        return tensors if device == "cpu" else [Tensor(moved(t.array, device), t.requires_grad) for t in tensors]
+
+    given = there()
+    outputs = _outputs(fn(*given))
     # never near 0, where the gradient of an output would not count
     upstream = [rng.uniform(0.5, 1.5, y.shape) * rng.choice((-1.0, 1.0), y.shape) for y in outputs]
 
-    def terms() -> np.ndarray:  # L = their sum
-        with no_grad():
-            again = _outputs(fn(*tensors))
-        return np.concatenate([(y.array * g).ravel() for y, g in zip(again, upstream, strict=True)])
+    def products(outputs: list[Tensor]) -> np.ndarray:  # L = their sum
+        return np.concatenate([(moved(y.array, "cpu") * g).ravel() for y, g in zip(outputs, upstream, strict=True)])
 
-    here = np.concatenate([(y.array * g).ravel() for y, g in zip(outputs, upstream, strict=True)])
+    def terms() -> np.ndarray:
+        with no_grad():
+            return products(_outputs(fn(*there())))
+
+    here = products(outputs)
     if not np.array_equal(here, terms(), equal_nan=True):
         raise ArgumentError("fn gives different values when called twice", called="gradcheck", hint="fix its seed")
     if not np.isfinite(here).all():
         raise ArgumentError("fn is not finite at these inputs", called="gradcheck", hint="choose other inputs")
 
-    gradients = _gradients(checked, outputs, upstream)
+    leaves = {f"input {i}": tensor for i, tensor in enumerate(given) if tensor.requires_grad} | (parameters or {})
+    gradients = _gradients(leaves, outputs, [moved(g, device) for g in upstream])
     report = GradCheckReport(tolerance)
     for name, tensor in checked.items():
         total = tensor.numel()
@@ -184,7 +198,7 @@ def _gradients(checked: dict[str, Tensor], outputs: list[Tensor], upstream: list
     for k, (y, g) in enumerate(zip(outputs, upstream, strict=True)):
         if y.requires_grad:
             y.backward(g, retain_graph=k + 1 < len(outputs))
-    after = {name: None if tensor.grad is None else tensor.grad.array for name, tensor in checked.items()}
+    after = {name: None if tensor.grad is None else moved(tensor.grad.array, "cpu") for name, tensor in checked.items()}
     for name, tensor in checked.items():
         tensor.grad = before[name]
     return after

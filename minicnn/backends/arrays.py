@@ -25,15 +25,23 @@ def is_array(value: object) -> bool:
 
 def device(x: Array) -> str:
     """Device of an array: `"cpu"` or `"cuda"`."""
-    return "cpu" if isinstance(x, np.ndarray) else "cuda"
+    return "cpu" if isinstance(x, (np.ndarray, np.generic)) else "cuda"
 
 
 def device_name(where: Any) -> str:
     """`"cpu"` or `"cuda"`; raises for any other name."""
     name = "cuda" if where == "cuda:0" else where
     if name not in ("cpu", "cuda"):
-        raise ArgumentError("no such device", called="to", seen=repr(where), rule='"cpu" or "cuda"')
+        raise ArgumentError("no such device", called="device", seen=repr(where), rule='"cpu" or "cuda"')
     return name
+
+
+def check_device(where: Any) -> None:
+    """Raise unless the device can be used; where there is no GPU, with the reason."""
+    if device_name(where) == "cuda":
+        from minicnn.backends import cuda
+
+        cuda.library()
 
 
 def moved(x: Array, where: str) -> Array:

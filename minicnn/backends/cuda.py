@@ -52,6 +52,25 @@ def library() -> Any:
     return found
 
 
+def is_emulated() -> bool:
+    """Whether the emulator stands in for a GPU."""
+    return _stand_in is not None
+
+
+def describe() -> dict[str, Any]:
+    """Name, compute capability and memory of the GPU; versions of its driver and of the CUDA runtime."""
+    cupy = library()
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    driver, runtime = cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
+    return {
+        "name": properties["name"].decode(),
+        "compute capability": f"{properties['major']}.{properties['minor']}",
+        "memory": f"{properties['totalGlobalMem'] / 2**30:.0f} GiB",
+        "driver": f"CUDA {driver // 1000}.{driver % 1000 // 10}",
+        "runtime": f"CUDA {runtime // 1000}.{runtime % 1000 // 10}",
+    }
+
+
 def is_available() -> bool:
     """Whether there is a GPU that can be used."""
     return _stand_in is not None or _look()[0] is not None

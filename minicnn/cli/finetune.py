@@ -32,6 +32,7 @@ def finetune(
         ),
     ] = None,
     per_class: Annotated[int, typer.Option(help="Digits of each class to train on.")] = 20,
+    device: Annotated[str, typer.Option(help="Where to train: cpu or cuda.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Fine-tune a pretrained network on your images.
@@ -60,6 +61,7 @@ def finetune(
         out=out,
         compare=compare,
         per_class=per_class,
+        device=device,
     )
     with compiling_shown(in_lines=False):
         result = run(settings, announce=lambda line: print(line, file=sys.stderr, flush=True))

@@ -12,6 +12,7 @@ def predict(
     model: Annotated[str, typer.Argument(help="Weights file (model.h5 of a run), or name of embedded weights.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     top: Annotated[int, typer.Option(help="Classes to print for each image.", min=1)] = 5,
+    device: Annotated[str, typer.Option(help="Where to run: cpu or cuda.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the most probable classes of images.
@@ -26,7 +27,7 @@ def predict(
     from minicnn.training.predict import predict_images
 
     with compiling_shown():
-        answers = predict_images(model, images, top)
+        answers = predict_images(model, images, top, device)
     if as_json:
         print_json({str(path): answer for path, answer in zip(images, answers, strict=True)})
         return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
@@ -73,22 +72,16 @@ def _kernels() -> dict[str, Any]:
 
 
 def _gpu() -> dict[str, Any]:
-    """Whether a GPU can be used; CuPy is imported only where it is installed and there is a device."""
-    devices, problem = _nvidia_devices()
-    if not problem and importlib.util.find_spec("cupy") is None:
-        problem = "CuPy is not installed"
-    if not problem:
-        try:
-            import cupy
+    """Whether a GPU can be used, and which, or why not; CuPy is imported only where the driver sees a device."""
+    from minicnn.backends import cuda
 
-            devices = cupy.cuda.runtime.getDeviceCount()
-        except Exception as error:  # a library that is missing, or does not fit the driver: CuPy says it in many ways
-            problem = f"CuPy does not work: {' '.join(str(error).split())[:120]}"
-    return {
-        "devices": devices,
-        "used": False,
-        "why not": problem or "minicnn's kernels for GPUs are not part of this version",
-    }
+    if cuda.is_emulated():
+        return {"devices": 1, "used": True, "name": "the emulator, on this CPU"}
+    devices, problem = _nvidia_devices()
+    problem = problem or cuda.reason()
+    if problem:
+        return {"devices": devices, "used": False, "why not": problem}
+    return {"devices": devices, "used": True, **cuda.describe()}
 
 
 def _nvidia_devices() -> tuple[int, str]:

@@ -16,6 +16,7 @@ from minicnn import nn
 from minicnn.autograd import Tensor, no_grad
 from minicnn.data import ArrayDataset
 from minicnn.errors import ArgumentError
+from minicnn.training.trainer import device_of
 
 
 def features(model: nn.Module, head: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], classes: list[str]) -> Any:
@@ -46,15 +47,15 @@ def features(model: nn.Module, head: nn.Module, loader: Iterable[tuple[Tensor, T
         with no_grad():
             for images, labels in loader:
                 seen.clear()
-                scores = model(images)
+                scores = model(images.to(device_of(model)))
                 if len(seen) != 1 or seen[0][1] is not scores:
                     raise ArgumentError(
                         "the network does not end in its head",
                         called="features",
                         seen=f"{type(model).__name__}: something follows {type(head).__name__}, or it runs twice",
                     )
-                inputs.append(seen[0][0].numpy())
-                targets.append(labels.numpy())
+                inputs.append(seen[0][0].cpu().numpy())
+                targets.append(labels.cpu().numpy())
     finally:
         remove()
     return ArrayDataset(np.concatenate(inputs), np.concatenate(targets), classes)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from minicnn.backends.arrays import check_device
 from minicnn.errors import ArgumentError
 from minicnn.training import freezing, sources
 from minicnn.training.checkpoint import Checkpoint
@@ -47,6 +48,8 @@ class Settings:
         Whether to go the other ways too; without, for the digits.
     per_class : int
         Digits of each class to train on.
+    device : str
+        "cpu" or "cuda".
     """
 
     data: Path | str | None = None
@@ -59,6 +62,7 @@ class Settings:
     out: Path | str | None = None
     compare: bool | None = None
     per_class: int = 20
+    device: str = "cpu"
 
     def check(self) -> None:
         """Raise unless every value is valid."""
@@ -70,6 +74,7 @@ class Settings:
         if self.lr is not None and not (is_number and 0 < self.lr < math.inf):
             raise _not_valid("lr", self.lr, "a number > 0")
         freezing.parse(self.freeze)
+        check_device(self.device)
 
     @property
     def compares(self) -> bool:
@@ -164,7 +169,9 @@ def finetune(settings: Settings, announce: Announce | None = print) -> FinetuneR
     transform = pretrained.transform(grey=settings.data is None)
     source = sources.load(settings.data, transform, settings.per_class, settings.seed)
     progress = None if announce else False
-    journey = Journey(pretrained, source, settings.epochs, settings.batch_size, settings.seed, progress)
+    journey = Journey(
+        pretrained, source, settings.epochs, settings.batch_size, settings.seed, progress, settings.device
+    )
     journey.build(ways[-1])  # weights that do not fit, and names that no child has, are found here
     say(f"{source.name}: {_images(source)}, {len(source.classes)} classes ({source.parts})")
     say(pretrained.describe(source.classes))

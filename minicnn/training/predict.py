@@ -10,13 +10,14 @@ import numpy as np
 
 from minicnn import nn
 from minicnn.autograd import Tensor, no_grad
+from minicnn.backends.arrays import check_device
 from minicnn.data import read_image
 from minicnn.errors import WeightsError
 from minicnn.training.pretrained import Pretrained
 
 
 def predict_images(
-    model: str | os.PathLike[str], paths: Sequence[str | os.PathLike[str]], top: int = 5
+    model: str | os.PathLike[str], paths: Sequence[str | os.PathLike[str]], top: int = 5, device: str = "cpu"
 ) -> list[list[tuple[str, float]]]:
     """The most probable classes of each image.
 
@@ -27,23 +28,26 @@ def predict_images(
     paths : sequence of paths
     top : int
         Classes for each image.
+    device : str
+        Where the network runs: "cpu" or "cuda".
 
     Returns
     -------
     list of lists of (class name, probability)
         The most probable first.
     """
+    check_device(device)
     pretrained = Pretrained(model)
     classes = list(pretrained.info.classes)
     if not classes:
         raise WeightsError("the file names no classes", called=os.fspath(model), hint="give a model.h5 of a run")
     images = [read_image(Path(path)) for path in paths]  # an image that cannot be read is found before any work
-    transform, network = pretrained.transform(), pretrained.build(classes).eval()
+    transform, network = pretrained.transform(), pretrained.build(classes).eval().to(device)
     answers = []
     for image in images:
         with no_grad():
-            logits = network(Tensor(np.asarray(transform(image))[None]))
-            probabilities = nn.functional.softmax(logits, 1).numpy()[0]
+            logits = network(Tensor(np.asarray(transform(image))[None]).to(device))
+            probabilities = nn.functional.softmax(logits, 1).cpu().numpy()[0]
         best = np.argsort(-probabilities, kind="stable")[:top]
         answers.append([(classes[i], float(probabilities[i])) for i in best])
     return answers

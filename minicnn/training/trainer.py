@@ -7,7 +7,8 @@
     print(trainer.evaluate(validation_loader).metrics)
 
 It works with any model whose output is a score (logit) for each class, (N, C). A step of training is the five lines
-that everybody knows; they stand in `_step`.
+that everybody knows; they stand in `_step`. Batches go to where the model is (`model.to("cuda")`): there the whole step
+happens, and what comes back is the loss and the scores.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ class Trainer:
                     group["lr"] = rate * factor
                 loss, scores = self._step(x, labels, f"epoch {number}, step {step + 1} of {steps}")
                 total += loss * len(labels)
-                right += int((scores.argmax(axis=1) == labels.numpy()).sum())
+                right += int((scores.argmax(axis=1) == labels.cpu().numpy()).sum())
                 images += len(labels)
                 bar.step(total / images, right / images, images / watch.seconds)
         if not images:
@@ -191,11 +192,11 @@ class Trainer:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             self.optimizer.zero_grad()
             scores = self._scores(x)
-            loss = self.loss(scores, labels)
+            loss = self.loss(scores, labels.to(scores.device))
             value = _finite(loss.item(), where)
             loss.backward()
             self.optimizer.step()
-        return value, scores.detach().numpy()
+        return value, scores.detach().cpu().numpy()
 
     # ---- measuring ---------------------------------------------------------------------------------------------------
 
@@ -213,9 +214,9 @@ class Trainer:
         with evaluating(self.model), no_grad(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for x, labels in loader:
                 scores = self._scores(x)
-                total += _finite(self.loss(scores, labels).item(), where) * len(labels)
-                targets.append(labels.numpy())
-                probabilities.append(F.softmax(scores, 1).numpy())
+                total += _finite(self.loss(scores, labels.to(scores.device)).item(), where) * len(labels)
+                targets.append(labels.cpu().numpy())
+                probabilities.append(F.softmax(scores, 1).cpu().numpy())
         if not targets:
             raise DataError("no batch", called="Trainer.evaluate", seen=repr(loader), rule="at least one batch")
         all_targets, all_probabilities = np.concatenate(targets), np.concatenate(probabilities)
@@ -237,13 +238,13 @@ class Trainer:
         float array (N, C)
         """
         with evaluating(self.model), no_grad():
-            parts = [F.softmax(self._scores(x), 1).numpy() for x in _image_batches(images)]
+            parts = [F.softmax(self._scores(x), 1).cpu().numpy() for x in _image_batches(images)]
         if not parts:
             raise DataError("no images", called="Trainer.predict", seen=repr(images), rule="at least one image")
         return np.concatenate(parts)
 
     def _scores(self, x: Tensor) -> Tensor:
-        scores = self.model(x)
+        scores = self.model(x.to(device_of(self.model)))
         if scores.ndim != 2 or len(scores) != len(x):
             raise ShapeError(
                 "the model does not classify",
@@ -264,6 +265,11 @@ def evaluating(model: Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def device_of(model: Module) -> str:
+    """Where the parameters of a model are."""
+    return next((parameter.device for parameter in model.parameters()), "cpu")
 
 
 def _finite(loss: float, where: str) -> float:

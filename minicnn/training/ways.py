@@ -96,21 +96,31 @@ class Journey:
     epochs, batch_size, seed : int
     progress : bool or None
         As for `Trainer`.
+    device : str
+        Where the networks are trained. Initial values are drawn on the CPU, the same for both.
     """
 
     def __init__(
-        self, pretrained: Pretrained, source: Source, epochs: int, batch_size: int, seed: int, progress: bool | None
+        self,
+        pretrained: Pretrained,
+        source: Source,
+        epochs: int,
+        batch_size: int,
+        seed: int,
+        progress: bool | None,
+        device: str = "cpu",
     ) -> None:
         self.pretrained, self.source = pretrained, source
         self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
         self.progress = progress
+        self.device = device
 
     def build(self, way: Way) -> nn.Module:
         """The network at the beginning of a way."""
         minicnn.manual_seed(self.seed)
         model = self.pretrained.build(self.source.classes, way.pretrained)
         freezing.freeze(model, way.freeze)
-        return model
+        return model.to(self.device)
 
     def warm_up(self) -> None:
         """One step and one evaluation of a network that is thrown away: every kernel is compiled then."""

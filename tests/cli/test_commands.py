@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import minicnn
+from minicnn.ops.registry import operation
 
 
 def test_summary_of_an_architecture(run):
@@ -58,14 +59,12 @@ def test_gradcheck_of_one_operation(run):
     code, text, _ = run("gradcheck", "--operation", "conv2d", "--json")
     assert code == 0
     rows = json.loads(text)
-    assert {row["algorithm"] for row in rows} == set(minicnn.algorithms("conv2d"))
+    assert {row["algorithm"] for row in rows} == set(operation("conv2d").algorithms)
     assert "winograd4" in {row["algorithm"] for row in rows}
     assert all(row["ok"] and row["worst"] < 1e-6 and row["entries"] > 100 for row in rows)
 
 
 def test_gradcheck_fails_on_a_wrong_gradient(run, monkeypatch):
-    from minicnn.ops.registry import operation
-
     wrong = operation("tanh")
     right = wrong.backward
     monkeypatch.setattr(wrong, "backward", lambda *a: tuple(None if g is None else 1.01 * g for g in right(*a)))
@@ -78,7 +77,6 @@ def test_gradcheck_fails_on_a_wrong_gradient(run, monkeypatch):
 
 
 def test_gradcheck_prints_json_that_every_program_reads(run, monkeypatch):
-    from minicnn.ops.registry import operation
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is not JSON")

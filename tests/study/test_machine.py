@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
-import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from minicnn.backends import cuda
 from minicnn.study import machine
+from minicnn.study.emulator import emulated
 
 
 def driver(devices: int, status: int = 0) -> Any:
@@ -24,40 +24,26 @@ def driver(devices: int, status: int = 0) -> Any:
     return SimpleNamespace(cuInit=lambda flags: status, cuDeviceGetCount=count)
 
 
-def cupy(devices: int | Exception) -> Any:
-    """A stand-in for the package."""
-
-    def count() -> int:
-        if isinstance(devices, Exception):
-            raise devices
-        return devices
-
-    return SimpleNamespace(cuda=SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=count)))
-
-
 @pytest.fixture
 def found(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Ask for the GPU of a machine with this driver and this CuPy; None: not installed."""
+    """Ask for the GPU of a machine with this driver (None: not installed) and this reason why CuPy finds none."""
 
-    def ask(library: Any, package: Any = None) -> dict[str, Any]:
+    def ask(library: Any, reason: str = "") -> dict[str, Any]:
         def load(name: str) -> Any:
             if library is None:
                 raise OSError(f"{name}: cannot open shared object file")
             return library
 
         monkeypatch.setattr(ctypes, "CDLL", load)
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
-        if package is None:
-            monkeypatch.setitem(sys.modules, "cupy", None)  # importing it fails
-        else:
-            monkeypatch.setitem(sys.modules, "cupy", package)
+        monkeypatch.setattr(cuda, "reason", lambda: reason)
+        monkeypatch.setattr(cuda, "describe", lambda: {"name": "NVIDIA Model 1"})
         return machine._gpu()
 
     return ask
 
 
 def test_no_driver(found):
-    assert found(None, cupy(1)) == {"devices": 0, "used": False, "why not": "no NVIDIA driver is installed"}
+    assert found(None) == {"devices": 0, "used": False, "why not": "no NVIDIA driver is installed"}
 
 
 def test_a_driver_without_a_device(found):
@@ -66,19 +52,17 @@ def test_a_driver_without_a_device(found):
 
 
 def test_a_device_without_cupy(found):
-    assert found(driver(2)) == {"devices": 2, "used": False, "why not": "CuPy is not installed"}
-
-
-def test_cupy_that_does_not_work(found):
-    answer = found(driver(1), cupy(RuntimeError("libcudart.so.12:\n not found")))
-    assert answer["why not"] == "CuPy does not work: libcudart.so.12: not found"
-    assert answer["devices"] == 1
+    reason = "CuPy is not installed; pip install it"
+    assert found(driver(2), reason) == {"devices": 2, "used": False, "why not": reason}
 
 
 def test_a_device_and_cupy(found):
-    answer = found(driver(4), cupy(3))
-    assert answer["devices"] == 3
-    assert "not part of this version" in answer["why not"]
+    assert found(driver(4)) == {"devices": 4, "used": True, "name": "NVIDIA Model 1"}
+
+
+def test_the_emulator(found):
+    with emulated():
+        assert found(None) == {"devices": 1, "used": True, "name": "the emulator, on this CPU"}
 
 
 def test_description():
