@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.autograd import Tensor
+from minicnn.backends.arrays import is_array, moved
 from minicnn.errors import ArgumentError
 
 Group = dict[str, Any]
@@ -21,6 +22,16 @@ Group = dict[str, Any]
 def in_line(g: Any) -> Any:
     """A NumPy gradient as the compiled updates (`minicnn.ops.updates`) want it: contiguous."""
     return np.ascontiguousarray(g) if isinstance(g, np.ndarray) and g.ndim else g
+
+
+def _saved(value: Any) -> Any:
+    """What an optimizer remembers, for a state dict: arrays as copies on the CPU."""
+    return moved(value, "cpu").copy() if is_array(value) else value
+
+
+def _loaded(value: Any, device: str) -> Any:
+    """What a state dict holds, for the optimizer of a parameter on that device."""
+    return moved(value.copy(), device) if is_array(value) else value
 
 
 class Optimizer:
@@ -101,9 +112,7 @@ class Optimizer:
         return {
             "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups],
             "state": {
-                i: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in self.state[p].items()}
-                for i, p in enumerate(tensors)
-                if p in self.state
+                i: {k: _saved(v) for k, v in self.state[p].items()} for i, p in enumerate(tensors) if p in self.state
             },
         }
 
@@ -119,7 +128,7 @@ class Optimizer:
         for group, saved in zip(self.param_groups, state["groups"], strict=True):
             group.update(saved)
         self.state = {
-            tensors[int(i)]: {k: v.copy() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+            tensors[int(i)]: {k: _loaded(v, tensors[int(i)].device) for k, v in values.items()}
             for i, values in state["state"].items()
         }
 
@@ -200,7 +209,7 @@ class SGD(Optimizer):
             return
         keep, take = momentum, 1 - group["dampening"]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"], keep, take = np.zeros_like(w), 0, 1  # v begins as the first g
+            state["momentum_buffer"], keep, take = updates.zeros_like(w), 0, 1  # v begins as the first g
         updates.sgd_momentum(w, g, state["momentum_buffer"], lr, weight_decay, keep, take, momentum, group["nesterov"])
 
 
@@ -236,7 +245,7 @@ class Adam(Optimizer):
 
         beta1, beta2 = group["betas"]
         if not state:
-            state.update(step=0, m=np.zeros_like(w), v=np.zeros_like(w))
+            state.update(step=0, m=updates.zeros_like(w), v=updates.zeros_like(w))
         state["step"] += 1
         m, v, g = state["m"], state["v"], in_line(g)
         step_size = group["lr"] / (1 - beta1 ** state["step"])

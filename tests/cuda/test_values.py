@@ -87,7 +87,7 @@ def test_comparisons(gpu, sign):
 
 def test_comparison_of_two_devices(gpu):
     with pytest.raises(DeviceError, match="different devices"):
-        Tensor(cuda.to_gpu(normal(3))) < Tensor(normal(3))
+        values.compare("<", cuda.to_gpu(normal(3)), normal(3))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])

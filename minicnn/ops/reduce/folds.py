@@ -51,7 +51,7 @@ def argmax(x: Array, axis: int, *, keepdim: bool = False) -> Array:
 def to_first(dy: Array, x: Array, axis: int) -> Array:
     """dx: dy (length 1 along `axis`) where x has its first maximum along `axis`, 0 elsewhere."""
     order = cuda.memory_order(x)
-    a, r, b = split(x, order, axis)
+    _, r, b = split(x, order, axis)
     places = argmax(x, axis, keepdim=True)
     dx = cuda.empty_like(x)
     values, indices = (cuda_kernels.contiguous(each.transpose(order)).reshape(-1) for each in (dy, places))
