@@ -112,7 +112,7 @@ def compile_all(entries: list[Launched]) -> None:
 
 def table(entries: list[Launched]) -> str:
     """The table as text."""
-    head = f"""What each CUDA kernel needs, compiled by NVRTC {nvrtc.version()}; written by tests/cuda/resources.py, without a GPU.
+    head = f"""What each CUDA kernel needs, compiled by NVRTC {nvrtc.version()}; tests/cuda/resources.py writes this.
 
 registers: of a thread, for {" and ".join(ARCHITECTURES)}; a multiprocessor has 65536
 threads:   of the largest block that was launched

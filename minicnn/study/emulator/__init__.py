@@ -38,7 +38,7 @@ def emulated(schedule: int = 0, sanitize: str = "") -> Iterator[None]:
         Order of the threads: 0 ascending, 1 descending, others a permutation. With odd ones asynchronous copies arrive
         at once, with even ones as late as they may.
     sanitize : str
-        `"thread"`, `"address"` or `"undefined"`: watch the kernels with that sanitizer of g++ (see `build.Module`).
+        `"thread"`, `"address"` or `"undefined"`: watch the kernels with these sanitizers of g++ (see `build.Module`).
     """
     from minicnn.study.emulator import stand_in
 

@@ -20,11 +20,11 @@ from minicnn.errors import DeviceError
 
 HERE = Path(__file__).parent
 HEADER, SCHEDULER = HERE / "cuda.h", HERE / "scheduler.cpp"
-SANITIZERS = ("thread", "address", "undefined")
-COMPILER = ("g++", "-std=c++17", "-g", "-fPIC", "-w")
+SANITIZERS = {"thread": "thread", "address": "address,undefined", "undefined": "undefined"}  # g++'s names
+COMPILER = ("g++", "-std=c++17", "-g1", "-fPIC", "-w")  # -g1: lines, for messages
 DEFAULT_SHARED = 48 << 10  # bytes a kernel gets without asking
 
-KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^{;]*?\)\s*)?(\w+)\s*\(')
+KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\(([^{;]*?)\)\s*)?(\w+)\s*\(')
 _ALIGNED = r"(?:__align__\s*\(\d+\)\s*)?"
 DYNAMIC = re.compile(r"\bextern\s+__shared__\s+" + _ALIGNED + r"([\w:]+(?:\s+\w+)*?)\s+(\w+)\s*\[\s*\]\s*;")
 SHARED = re.compile(
@@ -48,20 +48,28 @@ class Module:
     options : sequence of str
         Macros, `"-DTILE=8"`; other options are for the GPU's compiler.
     sanitize : str
-        `""`, `"thread"`, `"address"` or `"undefined"`: watch the kernels with one of g++'s sanitizers. The process must
-        have been started with that sanitizer's library (see `sanitizer_library`), but for "undefined".
+        Watch the kernels with g++'s sanitizers: `"thread"` finds races, `"undefined"` misaligned vectors and numbers
+        out of range, `"address"` these and indices out of arrays. The process must have been started with the
+        sanitizer's library (see `sanitizer_library`), but for "undefined". What they find ends the process.
     """
 
     def __init__(self, code: str, options: Sequence[str] = (), sanitize: str = "") -> None:
-        names = KERNEL.findall(code)
+        if sanitize and sanitize not in SANITIZERS:
+            raise EmulatorError("no such sanitizer", called="emulator", seen=sanitize, rule=", ".join(SANITIZERS))
+        _check_loaded(sanitize)
+        found = KERNEL.findall(code)
+        self._names = [name for _, name in found]
         code = DYNAMIC.sub(r"\1 *\2 = (\1 *)emulator::dynamic_shared;", code)
         code = SHARED.sub(r"auto &\2 = emulator::shared<\1 \3, __COUNTER__>();", code)
-        kernels = "".join(f"EMULATED_KERNEL({name})\n" for name in names)
+        kernels = "".join(f"EMULATED_KERNEL({name}, {bounds or 1024})\n" for bounds, name in found)
         macros = [option for option in options if option.startswith("-D")]
-        self._library = ctypes.CDLL(str(_built(f'{code}\n#line 1 "kernels"\n{kernels}', macros, sanitize)))
+        text = f'#line 1 "kernel.cu"\n{code}\n#line 1 "kernels"\n{kernels}'
+        self._library = ctypes.CDLL(str(_built(text, macros, sanitize)))
 
     def function(self, name: str) -> Function:
         """The kernel of that name."""
+        if name not in self._names:
+            raise EmulatorError(f"no kernel is named {name}", called="emulator", seen=", ".join(self._names) or "none")
         return Function(self._library, name)
 
 
@@ -131,15 +139,26 @@ def sanitizer_library(sanitize: str) -> str:
     return os.path.realpath(_run(["g++", f"-print-file-name={name}"]).strip())
 
 
+def _check_loaded(sanitize: str) -> None:
+    """Raise unless the process was started for this sanitizer; else the loader would refuse it, or end the process."""
+    if sanitize in ("thread", "address"):
+        library, loaded = sanitizer_library(sanitize), os.environ.get("LD_PRELOAD", "")
+        if library not in loaded:
+            raise EmulatorError(
+                "the sanitizer's library is not loaded",
+                called="emulator",
+                seen=f"LD_PRELOAD={loaded!r}",
+                hint=f"start Python with LD_PRELOAD={library}",
+            )
+
+
 def _built(code: str, macros: Sequence[str], sanitize: str) -> Path:
     """The shared library of a text, from the cache or compiled."""
-    if sanitize and sanitize not in SANITIZERS:
-        raise EmulatorError("no such sanitizer", called="emulator", seen=sanitize, rule=", ".join(SANITIZERS))
     key = _key(code, *macros, sanitize)
     library = _cache() / f"{key}.so"
     if library.exists():
         return library
-    flags = [f"-fsanitize={sanitize}", "-fno-sanitize-recover=all", "-O1"] if sanitize else ["-O2"]
+    flags = [f"-fsanitize={SANITIZERS[sanitize]}", "-fno-sanitize-recover=all", "-O1"] if sanitize else ["-O2"]
     with tempfile.TemporaryDirectory() as folder:
         text, made = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
         text.write_text(code)

@@ -26,8 +26,8 @@
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
-#define __syncthreads() emulator::barrier(__LINE__)
-#define __syncwarp(...) emulator::warp_barrier(__LINE__)
+#define __syncthreads() emulator::barrier(__FILE__, __LINE__)
+#define __syncwarp(...) emulator::warp_barrier(__FILE__, __LINE__)
 #define threadIdx emulator::thread_index
 #define blockIdx emulator::block_index
 #define blockDim emulator::block_size
@@ -50,7 +50,7 @@ inline uint2 make_uint2(unsigned a, unsigned b) { return {a, b}; }
 inline uint4 make_uint4(unsigned a, unsigned b, unsigned c, unsigned d) { return {a, b, c, d}; }
 
 namespace emulator {
-constexpr int MOST_THREADS = 1024, MOST_SHARED = 227 << 10;
+constexpr int MOST_THREADS = 1024, MOST_SHARED = 227 << 10, MOST_STATIC = 48 << 10;  // bytes of a block; of its arrays
 extern uint3 thread_index, block_index;
 extern dim3 block_size, grid_size;
 extern int current;             // number of the running thread in its block
@@ -58,10 +58,11 @@ extern int schedule;            // odd: asynchronous copies arrive at once; even
 extern char *dynamic_shared;
 extern char error[512];
 extern uint64_t exchange[MOST_THREADS];  // a place for each thread, for instructions of whole warps
-void barrier(int line);
-void warp_barrier(int line);
+constexpr uint64_t NOTHING = ~uint64_t(1);  // there, of a thread that has ended: NaN, and no vote
+void barrier(const char *file, int line);
+void warp_barrier(const char *file, int line);
 void *shared_array(int id, size_t bytes);  // one a block
-void run(void (*body)(void *), void *kernel, const unsigned *dims, size_t dynamic_bytes, int schedule);
+void run(void (*body)(void *), void *kernel, const unsigned *dims, size_t dynamic_bytes, int schedule, size_t bound);
 template <class T, int Id> T &shared() { return *(T *)shared_array(Id, sizeof(T)); }
 
 // A kernel's signature in NumPy's letters, a star before an array's: "*f*fi". build.py compares it with the arguments.
@@ -83,41 +84,41 @@ template <class... A> struct Call {
   template <size_t... I> void unpack(std::index_sequence<I...>) { kernel(*(A *)arguments[I]...); }
 };
 template <class... A>
-const char *launch(void (*kernel)(A...), const unsigned *dims, size_t shared, void **arguments, int order) {
+const char *launch(void (*kernel)(A...), const unsigned *dims, size_t shared, void **arguments, int order, size_t bound) {
   Call<A...> call{kernel, arguments};
   error[0] = 0;
-  run(Call<A...>::go, &call, dims, shared, order);
+  run(Call<A...>::go, &call, dims, shared, order, bound);
   return error;
 }
 
-// What lane `source` gave as `value`; lanes out of range read their own.
-template <class T> __attribute__((no_sanitize("thread"))) T from_lane(T value, int source, int line) {
+// What lane `source` gave as `value`; lanes out of range read their own, lanes that have ended give NaN.
+template <class T> __attribute__((no_sanitize("thread"))) T from_lane(T value, int source, const char *file, int line) {
   static_assert(sizeof(T) <= 8, "at most 8 bytes go from lane to lane");
   std::memcpy(&exchange[current], &value, sizeof value);
-  warp_barrier(line);
+  warp_barrier(file, line);
   int lane = current & 31, from = source >= 0 && source < 32 ? current - lane + source : current;
   T result;
   std::memcpy(&result, &exchange[from], sizeof result);
-  warp_barrier(line);
+  warp_barrier(file, line);
   return result;
 }
-__attribute__((no_sanitize("thread"))) inline unsigned ballot(bool vote, int line) {
+// One bit of each lane; 0 of those that have ended.
+__attribute__((no_sanitize("thread"))) inline unsigned ballot(bool vote, const char *file, int line) {
   exchange[current] = vote;
-  warp_barrier(line);
-  int first = current & ~31, count = std::min(32, int(block_size.x * block_size.y * block_size.z) - first);
+  warp_barrier(file, line);
   unsigned votes = 0;
-  for (int lane = 0; lane < count; ++lane) votes |= unsigned(exchange[first + lane] & 1) << lane;
-  warp_barrier(line);
+  for (int lane = 0; lane < 32; ++lane) votes |= unsigned(exchange[(current & ~31) + lane] & 1) << lane;
+  warp_barrier(file, line);
   return votes;
 }
 }  // namespace emulator
 
-#define __shfl_sync(mask, v, lane) emulator::from_lane(v, lane, __LINE__)
-#define __shfl_xor_sync(mask, v, bits) emulator::from_lane(v, (emulator::current & 31) ^ (bits), __LINE__)
-#define __shfl_down_sync(mask, v, step) emulator::from_lane(v, (emulator::current & 31) + (step), __LINE__)
-#define __shfl_up_sync(mask, v, step) emulator::from_lane(v, (emulator::current & 31) - (step), __LINE__)
-#define __ballot_sync(mask, vote) emulator::ballot(vote, __LINE__)
-#define __any_sync(mask, vote) (emulator::ballot(vote, __LINE__) != 0)
+#define __shfl_sync(mask, v, lane) emulator::from_lane(v, lane, __FILE__, __LINE__)
+#define __shfl_xor_sync(mask, v, bits) __shfl_sync(mask, v, (emulator::current & 31) ^ (bits))
+#define __shfl_down_sync(mask, v, step) __shfl_sync(mask, v, (emulator::current & 31) + (step))
+#define __shfl_up_sync(mask, v, step) __shfl_sync(mask, v, (emulator::current & 31) - (step))
+#define __ballot_sync(mask, vote) emulator::ballot(vote, __FILE__, __LINE__)
+#define __any_sync(mask, vote) (__ballot_sync(mask, vote) != 0)
 
 template <class T> T __ldg(const T *p) { return *p; }
 template <class T> T atomicAdd(T *p, T v) {
@@ -171,25 +172,27 @@ inline void copy_now(const Copy &c) {
 
 // d (16 x 8) += a (16 x 8) b (8 x 8) in tf32, shared by the lanes of a warp.
 __attribute__((no_sanitize("thread"))) inline void mma_16x8x8_tf32(
-    float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *file = __builtin_FILE(),
+    int line = __builtin_LINE()) {
   auto &A = emulator::of_warp<unsigned, 4, 0>(a);
   auto &B = emulator::of_warp<unsigned, 2, 1>(b);
-  emulator::warp_barrier(-1);
+  emulator::warp_barrier(file, line);
   const int lane = emulator::current % 32, group = lane / 4, member = lane % 4;
   for (int i = 0; i < 4; ++i) {
     const int row = group + 8 * (i / 2), column = 2 * member + i % 2;
     for (int k = 0; k < 8; ++k)
       d[i] += emulator::tf32(A[row % 8 * 4 + k % 4][row / 8 + 2 * (k / 4)]) * emulator::tf32(B[column * 4 + k % 4][k / 4]);
   }
-  emulator::warp_barrier(-2);
+  emulator::warp_barrier(file, line);
 }
 
 // d (16 x 8) += a (16 x 16) b (16 x 8) in bf16 with sums in float; a register holds two numbers, the lower one first.
 __attribute__((no_sanitize("thread"))) inline void mma_16x8x16_bf16(
-    float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], const char *file = __builtin_FILE(),
+    int line = __builtin_LINE()) {
   auto &A = emulator::of_warp<unsigned, 4, 2>(a);
   auto &B = emulator::of_warp<unsigned, 2, 3>(b);
-  emulator::warp_barrier(-3);
+  emulator::warp_barrier(file, line);
   const int lane = emulator::current % 32, group = lane / 4, member = lane % 4;
   for (int i = 0; i < 4; ++i) {
     const int row = group + 8 * (i / 2), column = 2 * member + i % 2;
@@ -197,7 +200,7 @@ __attribute__((no_sanitize("thread"))) inline void mma_16x8x16_bf16(
       d[i] += emulator::bf16(A[row % 8 * 4 + k % 8 / 2][row / 8 + 2 * (k / 8)], k % 2) *
               emulator::bf16(B[column * 4 + k % 8 / 2][k / 8], k % 2);
   }
-  emulator::warp_barrier(-4);
+  emulator::warp_barrier(file, line);
 }
 
 // Two floats as bf16, rounded to the nearest even, in one register: `low` in its lower half.
@@ -224,8 +227,8 @@ template <int N> void copy_wait() {  // nothing arrives before it is waited for
   queue.erase(queue.begin(), next);
 }
 
-// A line for each kernel, which build.py writes after the .cu file.
-#define EMULATED_KERNEL(name) \
+// A line for each kernel, which build.py writes after the .cu file; `bound` is that of __launch_bounds__.
+#define EMULATED_KERNEL(name, bound, ...) \
   extern "C" const char *signature_##name() { return emulator::signature(name); } \
   extern "C" const char *launch_##name(const unsigned *dims, size_t shared, void **arguments, int order) { \
-    return emulator::launch(name, dims, shared, arguments, order); }
+    return emulator::launch(name, dims, shared, arguments, order, bound); }

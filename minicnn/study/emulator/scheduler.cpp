@@ -38,7 +38,15 @@ int copy_group[MOST_THREADS];
 
 namespace {
 enum State { READY, AT_BARRIER, AT_WARP, ENDED };
-struct Thread { State state; int line; uint3 index; int rounds, warp_rounds; bool fresh; };  // line: where it waits
+struct Thread {
+  State state;
+  const char *file;  // where it waits
+  int line;
+  uint3 index;
+  int rounds, warp_rounds;
+  bool fresh;
+  bool at(const Thread &other) const { return line == other.line && !std::strcmp(file, other.file); }
+};
 struct Fiber { ucontext_t context; jmp_buf jump; bool started; void *tsan; };
 constexpr size_t STACK = 128 << 10, MOST_TSAN_THREADS = 7500;
 
@@ -57,9 +65,11 @@ void *kernel;
 constexpr size_t SYNC = 16 * 34;  // of a block: its barrier, 32 warps, its end
 TSAN(std::vector<char> tsan_sync; std::vector<void *> tsan_fibers; char *tsan_block; void *tsan_main;)
 
-void fail(const char *what, const Thread &t) {
-  std::snprintf(error, sizeof error, "%s (line %d, block (%u,%u,%u), thread (%u,%u,%u))", what, t.line,
-                block_index.x, block_index.y, block_index.z, t.index.x, t.index.y, t.index.z);
+// `other`: a thread that waits elsewhere.
+void fail(const char *what, const Thread &t, const Thread *other = nullptr) {
+  const std::string elsewhere = other ? std::string(" and ") + other->file + " line " + std::to_string(other->line) : "";
+  std::snprintf(error, sizeof error, "%s (%s line %d%s, block (%u,%u,%u), thread (%u,%u,%u))", what, t.file, t.line,
+                elsewhere.c_str(), block_index.x, block_index.y, block_index.z, t.index.x, t.index.y, t.index.z);
 }
 
 // New memory for each block, full of NaN: what no thread of this block wrote shows when it is read.
@@ -78,8 +88,9 @@ void free_shared() {
 }
 
 // Leave the running fiber for the scheduler; come back when the scheduler picks it again.
-void yield(State state, int line) {
+void yield(State state, const char *file = "", int line = 0) {
   threads[current].state = state;
+  threads[current].file = file;
   threads[current].line = line;
   Fiber &f = fibers[current];
   TSAN(__tsan_switch_to_fiber(tsan_main, 1);)
@@ -94,7 +105,8 @@ void entry() {
   for (;;) {  // the thread of this number, of one block after another
     body(kernel);
     TSAN(__tsan_release(tsan_block + 16 * 33);)
-    yield(ENDED, 0);
+    exchange[current] = NOTHING;
+    yield(ENDED);
   }
 }
 
@@ -136,11 +148,11 @@ void run_warp(int begin, int end, const std::vector<int> &lanes) {
       const Thread &t = threads[i];
       if (t.state == AT_BARRIER) block = &t;
       if (t.state != AT_WARP) continue;
-      if (warp && t.line != warp->line) return fail("lanes of a warp wait at different instructions of the warp", t);
+      if (warp && !t.at(*warp)) return fail("lanes of a warp wait at different instructions of the warp", t, warp);
       warp = &t;
     }
     if (!warp) return;
-    if (block) return fail("a lane waits at __syncthreads, others of its warp at an instruction of the warp", *block);
+    if (block) return fail("a lane waits at __syncthreads, others of its warp at an instruction of the warp", *block, warp);
     for (int i = begin; i < end; ++i)
       if (threads[i].state == AT_WARP) threads[i].state = READY;
   }
@@ -149,8 +161,9 @@ void run_warp(int begin, int end, const std::vector<int> &lanes) {
 void run_block(const std::vector<int> &warps, const std::vector<int> &lanes) {
   const int count = (int)threads.size(), bx = block_size.x, by = block_size.y;
   for (int i = 0; i < count; ++i)
-    threads[i] = {READY, 0, {unsigned(i % bx), unsigned(i / bx % by), unsigned(i / (bx * by))}, 0, 0, true};
+    threads[i] = {READY, "", 0, {unsigned(i % bx), unsigned(i / bx % by), unsigned(i / (bx * by))}, 0, 0, true};
   for (int i = 0; i < count; ++i) { copies[i].clear(); copy_group[i] = 0; }
+  std::fill(exchange, exchange + MOST_THREADS, NOTHING);
   for (;;) {
     for (int w : warps) {
       run_warp(32 * w, std::min(count, 32 * w + 32), lanes);
@@ -159,7 +172,7 @@ void run_block(const std::vector<int> &warps, const std::vector<int> &lanes) {
     const Thread *waits = nullptr, *ended = nullptr;
     for (Thread &t : threads) {
       if (t.state == ENDED) { ended = &t; continue; }
-      if (waits && t.line != waits->line) return fail("threads wait at different __syncthreads", t);
+      if (waits && !t.at(*waits)) return fail("threads wait at different __syncthreads", t, waits);
       waits = &t;
       t.state = READY;
     }
@@ -181,15 +194,15 @@ std::vector<int> in_order(int n) {  // schedule 0: ascending, 1: descending, els
 }
 }  // namespace
 
-void barrier(int line) {
+void barrier(const char *file, int line) {
   TSAN(char *sync = tsan_block + threads[current].rounds++ % 2 * 8; __tsan_release(sync);)
-  yield(AT_BARRIER, line);
+  yield(AT_BARRIER, file, line);
   TSAN(__tsan_acquire(sync);)
 }
 
-void warp_barrier(int line) {
+void warp_barrier(const char *file, int line) {
   TSAN(char *sync = tsan_block + 16 * (1 + current / 32) + threads[current].warp_rounds++ % 2 * 8; __tsan_release(sync);)
-  yield(AT_WARP, line);
+  yield(AT_WARP, file, line);
   TSAN(__tsan_acquire(sync);)
 }
 
@@ -199,12 +212,16 @@ void *shared_array(int id, size_t bytes) {
   return shared_arrays[id];
 }
 
-void run(void (*function)(void *), void *given, const unsigned *d, size_t dynamic_bytes, int order) {
+void run(void (*function)(void *), void *given, const unsigned *d, size_t dynamic_bytes, int order, size_t bound) {
   grid_size = dim3(d[0], d[1], d[2]);
   block_size = dim3(d[3], d[4], d[5]);
   const size_t count = size_t(d[3]) * d[4] * d[5], blocks = size_t(d[0]) * d[1] * d[2];
   if (!count || count > MOST_THREADS || !blocks || d[1] > 65535 || d[2] > 65535 || d[5] > 64) {
     std::snprintf(error, sizeof error, "not a grid (%u,%u,%u) or block (%u,%u,%u) that a GPU takes", d[0], d[1], d[2], d[3], d[4], d[5]);
+    return;
+  }
+  if (count > bound) {
+    std::snprintf(error, sizeof error, "%zu threads in a block, __launch_bounds__ allows %zu", count, bound);
     return;
   }
   TSAN(if (count * blocks > MOST_TSAN_THREADS) {
@@ -232,6 +249,9 @@ void run(void (*function)(void *), void *given, const unsigned *d, size_t dynami
   TSAN(for (size_t b = 0; b < blocks; ++b) __tsan_acquire(&tsan_sync[b * SYNC + 16 * 33]);
        for (void *f : tsan_fibers) __tsan_destroy_fiber(f);
        tsan_fibers.clear();)
+  if (!error[0] && shared_most > MOST_STATIC + dynamic_bytes)
+    std::snprintf(error, sizeof error, "%zu bytes of __shared__ arrays, a kernel may have %d; take them as `extern __shared__`",
+                  shared_most - dynamic_bytes, MOST_STATIC);
   if (!error[0] && shared_most > MOST_SHARED)
     std::snprintf(error, sizeof error, "%zu bytes of shared memory in a block, a GPU has %d", shared_most, MOST_SHARED);
 }

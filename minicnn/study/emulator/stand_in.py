@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.study.emulator.build import Module
+from minicnn.study.emulator.build import DEFAULT_SHARED, Function, Module
 
 schedule: ContextVar[int] = ContextVar("schedule", default=0)
 sanitizer: ContextVar[str] = ContextVar("sanitizer", default="")
@@ -167,26 +167,42 @@ class RawModule:
     """CUDA kernels from text, as `cupy.RawModule`."""
 
     def __init__(self, *, code: str, options: Sequence[str] = ()) -> None:
-        self._module = Module(code, options, sanitizer.get())
+        self._code, self._options = code, options
+        self._modules: dict[str, Module] = {}  # by sanitizer
 
-    def get_function(self, name: str) -> Any:
+    def get_function(self, name: str) -> RawKernel:
         """The kernel of that name."""
-        function = self._module.function(name)
+        return RawKernel(self, name)
 
-        def launch(grid: Any, block: Any, arguments: Sequence[Any], shared_mem: int = 0) -> None:
-            function.max_dynamic_shared_size_bytes = max(
-                function.max_dynamic_shared_size_bytes, getattr(launch, "max_dynamic_shared_size_bytes", 0)
-            )
-            hosts = [a._host.reshape(1) if isinstance(a, ndarray) and not a.ndim else _host(a) for a in arguments]
-            function(grid, block, hosts, shared_mem, schedule.get())
+    def function(self, name: str) -> Function:
+        """The kernel, compiled with the sanitizer that is in force."""
+        watch = sanitizer.get()
+        if watch not in self._modules:
+            self._modules[watch] = Module(self._code, self._options, watch)
+        return self._modules[watch].function(name)
 
-        return launch
+
+class RawKernel:
+    """A kernel, as `cupy.RawKernel`."""
+
+    max_dynamic_shared_size_bytes = DEFAULT_SHARED
+
+    def __init__(self, module: RawModule, name: str) -> None:
+        self._module, self._name = module, name
+
+    def __call__(self, grid: Any, block: Any, arguments: Sequence[Any], shared_mem: int = 0) -> None:
+        """Run it."""
+        function = self._module.function(self._name)
+        function.max_dynamic_shared_size_bytes = self.max_dynamic_shared_size_bytes
+        function(grid, block, [_host(value) for value in arguments], shared_mem, schedule.get())
 
 
 def _host(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         raise TypeError(f"Unsupported type {type(value)}")  # as CuPy
-    return value._host if isinstance(value, ndarray) else value
+    if not isinstance(value, ndarray):
+        return value
+    return value._host if value.ndim else value._host.reshape(1)
 
 
 cuda = SimpleNamespace(
