@@ -21,7 +21,7 @@ import minicnn
 from minicnn.autograd import Tensor, observing
 from minicnn.backends import cuda
 from minicnn.nn import functional as F  # noqa: N812
-from minicnn.ops import batch_norm
+from minicnn.ops import batch_norm, max_pool2d
 from minicnn.ops.registry import OPERATIONS, Operation, algorithm
 from minicnn.study import check_operations
 
@@ -142,6 +142,8 @@ def all_cases() -> list[Case | Direct]:
     old, batch = ([_short(rng.random(5)) for _ in range(2)] for _ in range(2))
     update = functools.partial(batch_norm.update_running, count=7, momentum=0.25)
     found.append(Direct("update_running", "batch_norm", update, (*old, *batch), update(*old, *batch)))
+    winners = functools.partial(max_pool2d.forward, kernel_size=2)
+    found.append(Direct("places in 64 bits", "max_pool2d", winners, (x,), winners(x)))
     return found
 
 

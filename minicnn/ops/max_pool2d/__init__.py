@@ -35,6 +35,7 @@ outside the image.)
 | vector  | vectors over channels, maximum and place in registers | all | float32, float64, preferred |
 | loops   | compiled, no padded copy; backward gathers | all | float32, float64 |
 | formula | NumPy, one window position at a time: the yardstick | all | any float dtype |
+| cuda    | threads over channels, windows cut to the image; backward gathers | all | on the GPU: float32, float64 |
 """
 
 from __future__ import annotations
@@ -85,7 +86,15 @@ def forward(
         Before any compiled code runs.
     """
     y, winner = _forward(x, kernel_size, stride, padding, dilation, ceil_mode)
-    return y, winner.astype(np.int64, copy=False)
+    return y, _as_int64(winner)
+
+
+def _as_int64(winner: Array) -> Array:
+    if device(winner) == "cpu":
+        return winner.astype(np.int64, copy=False)
+    from minicnn.ops.max_pool2d import cuda
+
+    return cuda.widen(winner)
 
 
 def _forward(
@@ -177,5 +186,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input"),
     algorithms=("vector", "loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )
