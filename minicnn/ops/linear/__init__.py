@@ -22,6 +22,7 @@ The passes, from `dy = dL/dy`, with n over all leading axes::
 | matmul  | one matrix product, by the blocked kernel | all | float32 and float64 |
 | loops   | the formula's loops, compiled | all | float32 and float64 |
 | formula | NumPy, one einsum: the yardstick | all | any float dtype |
+| cuda    | one matrix product in register tiles, the bias included | all | on the GPU: float32 and float64 |
 """
 
 from __future__ import annotations
@@ -135,5 +136,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input", "grad_weight", "grad_bias"),
     algorithms=("tiled", "matmul", "loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )

@@ -19,6 +19,7 @@ The passes, from `dy = dL/dy`, with a sum over the leading axes along which an o
 | blocked | 4 x 4 entries at a time along rows that stay in the cache | all | float32 and float64 |
 | loops   | the formula's loops, compiled | all | float32 and float64 |
 | formula | NumPy, one einsum: the yardstick | all | any float dtype |
+| cuda    | tiles in shared memory and registers; long K in parts | all | on the GPU: float32 and float64 |
 """
 
 from __future__ import annotations
@@ -134,5 +135,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_a", "grad_b"),
     algorithms=("tiled", "blocked", "loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )
