@@ -78,3 +78,9 @@ def test_the_ladder_is_the_one_that_was_measured() -> None:
 def test_the_number_of_parameters() -> None:
     assert "11,689,512" in README
     assert sum(p.numel() for p in resnet18().parameters()) == 11_689_512
+
+
+def test_the_gpu_table_is_the_one_that_was_measured_or_says_that_none_was() -> None:
+    gpu = benchmark("gpu")
+    result = json.loads(gpu.RESULT.read_text()) if gpu.RESULT.exists() else None
+    assert f"{gpu.START}\n{gpu.table(result)}\n{gpu.END}" in README

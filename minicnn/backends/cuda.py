@@ -60,6 +60,8 @@ def is_emulated() -> bool:
 def describe() -> dict[str, Any]:
     """Name, compute capability and memory of the GPU; versions of its driver and of the CUDA runtime."""
     cupy = library()
+    if is_emulated():
+        return {"name": "the emulator, on this CPU"}
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     driver, runtime = cupy.cuda.runtime.driverGetVersion(), cupy.cuda.runtime.runtimeGetVersion()
     return {

@@ -76,7 +76,7 @@ def _gpu() -> dict[str, Any]:
     from minicnn.backends import cuda
 
     if cuda.is_emulated():
-        return {"devices": 1, "used": True, "name": "the emulator, on this CPU"}
+        return {"devices": 1, "used": True, **cuda.describe()}
     devices, problem = _nvidia_devices()
     problem = problem or cuda.reason()
     if problem:
