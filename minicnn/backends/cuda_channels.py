@@ -71,6 +71,13 @@ def split(many: int, channels: int, lanes: int) -> Split:
     return Split((across, -(-many // per_block)), threads, per_block)
 
 
+def of_pixels(shape: tuple[int, ...], lanes: int) -> tuple[tuple[int, int, int], tuple[int, int]]:
+    """Grid and block for images (N, H, W, C): rows of all images, then pixels of a row, then channels."""
+    n, height, width, channels = shape
+    threads = block(channels // lanes, width)
+    return (n * height, -(-width // threads[1]), -(-channels // (lanes * threads[0]))), threads
+
+
 def _power_of_two(number: int) -> int:
     """The smallest power of two that is not below it."""
     return 1 << max(0, number - 1).bit_length()

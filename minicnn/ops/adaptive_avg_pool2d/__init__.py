@@ -20,6 +20,7 @@ The backward pass, from `dy = dL/dy`: each pixel gets its share from every windo
 | vector  | vectors over channels | all | output 1 x 1; float32, float64, preferred |
 | loops   | average pooling's kernels with other windows; own kernels for 1 x 1 | all | float32, float64 |
 | formula | NumPy, one window at a time: the yardstick | all | any float dtype |
+| cuda    | average pooling's kernels; own ones for 1 x 1 | all | on the GPU: float32, float64 |
 """
 
 from __future__ import annotations
@@ -105,5 +106,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input"),
     algorithms=("vector", "loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )

@@ -25,6 +25,7 @@ The backward pass, from `dy = dL/dy`: each pixel gets its share from every windo
 |---|---|---|---|
 | loops   | compiled; windows cut to the image beforehand; backward gathers | all | float32, float64 |
 | formula | NumPy, one window position at a time: the yardstick | all | any float dtype |
+| cuda    | threads over channels; backward gathers | all | on the GPU: float32, float64 |
 """
 
 from __future__ import annotations
@@ -128,5 +129,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input"),
     algorithms=("loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )

@@ -71,9 +71,7 @@ def widen(winner: Array) -> Array:
 
 def _kernel(name: str, first: Array, result: Array, places: Array) -> tuple[cuda_kernels.Kernel, Any, Any]:
     """A kernel, and the blocks that make `result` (N, rows, columns, C)."""
-    n, rows, columns, c = result.shape
     lanes = cuda_channels.lanes(first, result, places)
-    block = cuda_channels.block(c // lanes, columns)
-    grid = n * rows, -(-columns // block[1]), -(-c // (lanes * block[0]))
+    grid, block = cuda_channels.of_pixels(result.shape, lanes)
     macros = {"REAL": cuda_kernels.real(first), "V": lanes, "PLACE": PLACES[places.dtype]}
     return cuda_kernels.kernel(FILE, name, **macros), grid, block
