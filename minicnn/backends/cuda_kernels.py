@@ -44,6 +44,8 @@ DTYPES = {
     "unsigned char": np.uint8,
 }
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+CLOCKS: list[Any] = []  # told of each kernel that was compiled (`jit.CompileClock`)
+CACHED = 0.1  # seconds; what takes less was compiled before, and is in the cache of CuPy or of the emulator
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
@@ -135,7 +137,13 @@ def _module(library: Any, path: Path, macros: tuple[tuple[str, Any], ...]) -> An
 
 @functools.cache
 def _function(library: Any, path: Path, name: str, macros: tuple[tuple[str, Any], ...]) -> Any:
-    return _module(library, path, macros).get_function(name)
+    start = time.perf_counter()
+    found = _module(library, path, macros).get_function(name)
+    seconds = time.perf_counter() - start
+    if seconds > CACHED:
+        for clock in CLOCKS:
+            clock.add(f"{path.parent.name}.{name}", seconds)
+    return found
 
 
 # ---- text of kernels -------------------------------------------------------------------------------------------------

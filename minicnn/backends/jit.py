@@ -2,7 +2,7 @@
 
 Numba's own on-disk cache looks only at the file that holds the kernel: after an edit in a file that the kernel
 *calls*, it serves the old machine code. `kernel` therefore keeps all kernels in a folder named by a hash of every
-Python file of `minicnn/backends` and `minicnn/ops`: any edit there means a new folder.
+Python file of `minicnn/backends` and `minicnn/ops` but those for the GPU: any edit there means a new folder.
 
 Flags: `contract` lets the compiler fuse a product and a sum (one rounding less). Nothing that assumes the absence of
 NaN or infinity, or that reorders sums, is allowed: NaN must travel, and the order of a sum must not depend on the
@@ -27,7 +27,7 @@ from typing import Any
 import numba
 from numba.core import event
 
-from minicnn.backends import threads
+from minicnn.backends import cuda_kernels, threads
 
 FASTMATH = {"contract"}
 _settings = threading.RLock()  # Numba's, which are changed for a moment
@@ -120,6 +120,8 @@ def _source_hash() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     for folder in ("backends", "ops"):
         for path in sorted((package / folder).rglob("*.py")):
+            if path.name.startswith("cuda"):  # no kernel of the CPU calls what runs on the GPU
+                continue
             digest.update(path.relative_to(package).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -133,7 +135,7 @@ def _remove_old(current: Path) -> None:
 
 
 class CompileClock(event.Listener):
-    """Counts the seconds that Numba spends compiling, and calls `announce` at the start of each kernel.
+    """Counts the seconds spent compiling, by Numba and for the GPU, and calls `announce` at the start of each kernel.
 
     Examples
     --------
@@ -166,9 +168,19 @@ class CompileClock(event.Listener):
         if self._depth == 0:
             self.seconds += time.perf_counter() - self._start
 
+    def add(self, name: str, seconds: float) -> None:
+        """Count a kernel for the GPU, which was compiled in so many seconds."""
+        if self._depth == 0:
+            self.seconds += seconds
+            self.kernels.append(name)
+            if self._announce:
+                self._announce(name)
+
     def __enter__(self) -> CompileClock:
         event.register("numba:compile", self)
+        cuda_kernels.CLOCKS.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         event.unregister("numba:compile", self)
+        cuda_kernels.CLOCKS.remove(self)
