@@ -31,6 +31,7 @@ The passes, from `dy = dL/dy`::
 | formula | NumPy, one window position at a time: the yardstick | all | any float dtype |
 | cuda_naive | the formula, one thread a number | all | on the GPU: all options, float32 and float64 |
 | cuda_tiled | a matrix product in tiles of shared memory | all | on the GPU: groups 1 |
+| cuda_vectorised | tiles fetched 16 bytes at a time while others are multiplied | all | on the GPU: groups 1, float32 |
 """
 
 from __future__ import annotations
@@ -220,7 +221,7 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input", "grad_weight", "grad_bias"),
     algorithms=("winograd4", "winograd2", "direct", "im2col", "loops", "formula"),
-    cuda=("cuda_tiled", "cuda_naive"),
+    cuda=("cuda_vectorised", "cuda_tiled", "cuda_naive"),
     package=__name__,
     cost=_cost,
 )

@@ -19,6 +19,22 @@
 
 struct Conv { int N, H, W, C, K, R, S, P, Q, SH, SW, PH, PW, DH, DW; };
 
+// Images (N, height, width, channels) are read at the sum of two places: where a window begins (which may lie outside the
+// image) and a tap, counted from there. Both parts know their offset in memory, so that what does not change in a loop is
+// worked out before it.
+struct Place { int h, w, offset; };
+struct Images {
+  int height, width, channels;
+  __device__ Place window(int n, int h, int w) const { return {h, w, ((n * height + h) * width + w) * channels}; }
+  __device__ Place tap(int h, int w, int channel) const { return {h, w, (h * width + w) * channels + channel}; }
+  __device__ bool inside(const Place& window, const Place& tap) const {
+    return (unsigned)(window.h + tap.h) < (unsigned)height && (unsigned)(window.w + tap.w) < (unsigned)width;
+  }
+  template <class T> __device__ T at(const T* x, const Place& window, const Place& tap) const {
+    return inside(window, tap) ? x[window.offset + tap.offset] : T(0);
+  }
+};
+
 // One axis of GRAD_INPUT: the pixels h = first + stride i, i < pixels, and the taps r = remainder + stride t, t < taps, that
 // reach them, from p = start + i - step t.
 struct Residue {
@@ -36,33 +52,41 @@ template <int Kind> struct Product;
 
 template <> struct Product<FORWARD> {
   const Conv c;
+  const Images images;       // x
+  const int taps_h, taps_w;  // the depth counts (taps_h, taps_w, channels)
   int rows, columns, depth;
-  __device__ Product(const Conv& c, int) : c(c), rows(c.N * c.P * c.Q), columns(c.K), depth(c.R * c.S * c.C) {}
-  template <class T> __device__ T a(const T* x, int i, int d) const {
-    const int q = i % c.Q, p = i / c.Q % c.P, n = i / (c.Q * c.P);
-    const int ch = d % c.C, s = d / c.C % c.S, r = d / (c.C * c.S);
-    const int h = p * c.SH + r * c.DH - c.PH, w = q * c.SW + s * c.DW - c.PW;
-    return h >= 0 && h < c.H && w >= 0 && w < c.W ? x[((n * c.H + h) * c.W + w) * c.C + ch] : T(0);
-  }
+  __device__ Product(const Conv& c, int)
+      : c(c), images{c.H, c.W, c.C}, taps_h(c.R), taps_w(c.S), rows(c.N * c.P * c.Q), columns(c.K), depth(c.R * c.S * c.C) {}
+  __device__ Place window(int n, int p, int q) const { return images.window(n, p * c.SH - c.PH, q * c.SW - c.PW); }
+  __device__ Place window(int i) const { return window(i / (c.Q * c.P), i / c.Q % c.P, i % c.Q); }
+  __device__ Place tap(int r, int s, int ch) const { return images.tap(r * c.DH, s * c.DW, ch); }
+  __device__ Place tap(int d) const { return tap(d / (c.C * c.S), d / c.C % c.S, d % c.C); }
+  template <class T> __device__ T a(const T* x, int i, int d) const { return images.at(x, window(i), tap(d)); }
   template <class T> __device__ T b(const T* w, int d, int j) const { return w[j * depth + d]; }
   __device__ int out(int i, int j) const { return i * c.K + j; }
 };
 
 template <> struct Product<GRAD_INPUT> {
   const Conv c;
+  const Images images;  // dy
   const int remainder_h, remainder_w;
   const Residue y, x;
+  const int taps_h, taps_w;
   int rows, columns, depth;
   __device__ Product(const Conv& c, int parity)
-      : c(c), remainder_h(parity / c.SW), remainder_w(parity % c.SW),
+      : c(c), images{c.P, c.Q, c.K}, remainder_h(parity / c.SW), remainder_w(parity % c.SW),
         y(remainder_h, c.H, c.R, c.SH, c.PH, c.DH), x(remainder_w, c.W, c.S, c.SW, c.PW, c.DW),
+        taps_h(x.taps ? y.taps : 0), taps_w(x.taps),
         rows(c.N * y.pixels * x.pixels), columns(c.C), depth(y.taps * x.taps * c.K) {}
-  template <class T> __device__ T a(const T* dy, int i, int d) const {
-    const int iw = i % x.pixels, ih = i / x.pixels % y.pixels, n = i / (x.pixels * y.pixels);
-    const int k = d % c.K, u = d / c.K % x.taps, t = d / (c.K * x.taps);
-    const int p = y.start + ih - y.step * t, q = x.start + iw - x.step * u;
-    return p >= 0 && p < c.P && q >= 0 && q < c.Q ? dy[((n * c.P + p) * c.Q + q) * c.K + k] : T(0);
+  __device__ Place window(int i) const {
+    return images.window(i / (x.pixels * y.pixels), y.start + i / x.pixels % y.pixels, x.start + i % x.pixels);
   }
+  __device__ Place tap(int t, int u, int k) const { return images.tap(-y.step * t, -x.step * u, k); }
+  __device__ Place tap(int d) const { return tap(d / (c.K * x.taps), d / c.K % x.taps, d % c.K); }
+  __device__ int filters() const {  // where this remainder's begin in w (SH, SW, T, U, K, C), see conv_loads.cuh
+    return (remainder_h * c.SW + remainder_w) * ((c.R + c.SH - 1) / c.SH * ((c.S + c.SW - 1) / c.SW)) * c.K * c.C;
+  }
+  template <class T> __device__ T a(const T* dy, int i, int d) const { return images.at(dy, window(i), tap(d)); }
   template <class T> __device__ T b(const T* w, int d, int j) const {
     const int k = d % c.K, u = d / c.K % x.taps, t = d / (c.K * x.taps);
     return w[((k * c.R + remainder_h + c.SH * t) * c.S + remainder_w + c.SW * u) * c.C + j];
@@ -75,9 +99,36 @@ template <> struct Product<GRAD_INPUT> {
 
 template <> struct Product<GRAD_WEIGHT> {
   const Conv c;
+  const Product<FORWARD> forward;
   int rows, columns, depth;
-  __device__ Product(const Conv& c, int) : c(c), rows(c.K), columns(c.R * c.S * c.C), depth(c.N * c.P * c.Q) {}
+  __device__ Product(const Conv& c, int)
+      : c(c), forward(c, 0), rows(c.K), columns(c.R * c.S * c.C), depth(c.N * c.P * c.Q) {}
   template <class T> __device__ T a(const T* dy, int i, int d) const { return dy[d * c.K + i]; }
-  template <class T> __device__ T b(const T* x, int d, int j) const { return Product<FORWARD>(c, 0).a(x, d, j); }
+  template <class T> __device__ T b(const T* x, int d, int j) const { return forward.a(x, d, j); }
   __device__ int out(int i, int j) const { return i * columns + j; }
+};
+
+// Which tile of the result a block makes, from which part of the depth. blockIdx.x counts the tiles, columns fastest: blocks
+// that run at the same time then read the same rows of `a`. blockIdx.z counts the remainders of the stride (GRAD_INPUT),
+// and parts of the depth where the tiles alone would not fill the GPU: each part writes a result of its own, and
+// conv_sums.cu adds them. Parts begin at multiples of `step`.
+template <int Kind> struct Block {
+  const Product<Kind> product;
+  int row, column, part, begin, end;
+  __device__ Block(const Conv& c, int rows, int columns, int step)
+      : product(c, Kind == GRAD_INPUT ? blockIdx.z % (c.SH * c.SW) : 0) {
+    const int across = (product.columns + columns - 1) / columns;
+    row = blockIdx.x / across * rows;
+    column = blockIdx.x % across * columns;
+    const int remainders = Kind == GRAD_INPUT ? c.SH * c.SW : 1, parts = gridDim.z / remainders;
+    part = blockIdx.z / remainders;
+    const int length = ((product.depth + parts - 1) / parts + step - 1) / step * step;
+    begin = min(product.depth, part * length);
+    end = min(product.depth, begin + length);
+  }
+  __device__ bool is_empty() const { return row >= product.rows; }  // remainders differ in size
+  __device__ long long first() const {  // of the result that this part writes
+    const Conv& c = product.c;
+    return part * (Kind == GRAD_INPUT ? (long long)c.N * c.H * c.W * c.C : (long long)product.rows * product.columns);
+  }
 };

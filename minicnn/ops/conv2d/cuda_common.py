@@ -52,27 +52,6 @@ def largest_residue(x_shape: Shape, options: dict[str, Any]) -> int:
     return math.prod(-(-size // step) for size, step in zip(x_shape[2:], options["stride"], strict=True))
 
 
-def split_over_pixels(
-    run: cuda_kernels.Kernel,
-    grid: tuple[int, int],
-    threads: int,
-    dy: Array,
-    x: Array,
-    w_shape: Shape,
-    shape: tuple[int, ...],
-) -> Array:
-    """dw by a kernel `(sums, dy, x, bias, *shape)` whose grid's third axis is parts of the pixels."""
-    k, c, r, s = w_shape
-    parts = parts_of(dy.size // k, math.prod(grid))
-    dw = cuda.empty_images(w_shape, dy.dtype)
-    result = cuda_kernels.channels_last(dw)
-    sums = result if parts == 1 else cuda.empty((parts, k, r, s, c), dy.dtype)
-    run((*grid, parts), (threads,), sums, cuda_kernels.channels_last(dy), cuda_kernels.channels_last(x), None, *shape)
-    if parts > 1:
-        sum_parts(sums, result)
-    return dw
-
-
 def grad_bias(dy: Array) -> Array:
     """db: (K,), in two steps: parts of the pixels, then the parts."""
     n, k, p, q = dy.shape

@@ -9,8 +9,8 @@
 //     a: +-----+-----+                   barrier.
 //        |     | out |
 //        +-----+-----+
-//          blockIdx.y: tile of columns, blockIdx.x: tile of rows, blockIdx.z: remainder (GRAD_INPUT), part of the depth
-//          (GRAD_WEIGHT, where the result is small and the depth is all pixels: parts are added by conv_sums.cu).
+//          blockIdx says which tile, and for GRAD_WEIGHT, where the result is small and the depth is all pixels, which part
+//          of the depth (Block in conv.cuh).
 // Adds:    each number is fetched once for TILE uses, not once a use; and stride in grad_input costs no zeros.
 #include "conv.cuh"
 
@@ -18,26 +18,20 @@ extern "C" __global__ void __launch_bounds__(TILE * TILE) tiled(
     REAL* __restrict__ out, const REAL* __restrict__ a, const REAL* __restrict__ b, const REAL* __restrict__ bias,
     CONV_SHAPE) {
   const Conv c = {CONV_ARGUMENTS};
-  const Product<PASS> product(c, PASS == GRAD_INPUT ? blockIdx.z : 0);
+  const Block<PASS> block(c, TILE, TILE, TILE);
+  const Product<PASS>& product = block.product;
   __shared__ REAL as[TILE][TILE + 1];
   __shared__ REAL bs[TILE][TILE + 1];
+  if (block.is_empty()) return;
   const int tx = threadIdx.x % TILE, ty = threadIdx.x / TILE;
-  const int i = blockIdx.x * TILE + ty, j = blockIdx.y * TILE + tx;
-  if (blockIdx.x * TILE >= product.rows) return;  // the remainders of GRAD_INPUT differ in size; the whole block leaves
-  int begin = 0, end = product.depth;
-  if (PASS == GRAD_WEIGHT) {
-    const int part = (product.depth + gridDim.z - 1) / gridDim.z;
-    begin = min(end, part * (int)blockIdx.z);
-    end = min(end, begin + part);
-    out += (long long)blockIdx.z * product.rows * product.columns;
-  }
+  const int i = block.row + ty, j = block.column + tx;
   REAL sum = 0;
-  for (int d = begin; d < end; d += TILE) {
-    as[ty][tx] = i < product.rows && d + tx < end ? product.a(a, i, d + tx) : REAL(0);
-    bs[ty][tx] = d + ty < end && j < product.columns ? product.b(b, d + ty, j) : REAL(0);
+  for (int d = block.begin; d < block.end; d += TILE) {
+    as[ty][tx] = i < product.rows && d + tx < block.end ? product.a(a, i, d + tx) : REAL(0);
+    bs[ty][tx] = d + ty < block.end && j < product.columns ? product.b(b, d + ty, j) : REAL(0);
     __syncthreads();
     for (int e = 0; e < TILE; ++e) sum += as[ty][e] * bs[e][tx];
     __syncthreads();
   }
-  if (i < product.rows && j < product.columns) out[product.out(i, j)] = PASS == FORWARD && bias ? sum + bias[j] : sum;
+  if (i < product.rows && j < product.columns) out[block.first() + product.out(i, j)] = bias ? sum + bias[j] : sum;
 }
