@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
