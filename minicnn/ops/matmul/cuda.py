@@ -89,4 +89,4 @@ def tile_size(m: int, n: int, batches: int, itemsize: int) -> int:
 
 def _shorter(along_k: int, across: int, k: int) -> bool:
     """Whether neighbours along K are nearer in memory than those along the other axis."""
-    return k > 1 and abs(along_k) <= abs(across) or across == 0
+    return (k > 1 and abs(along_k) <= abs(across)) or across == 0

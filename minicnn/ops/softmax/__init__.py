@@ -18,6 +18,7 @@ An entry -inf has probability 0. A row that holds NaN or +inf, or nothing but -i
 |---|---|---|---|
 | loops   | compiled; sums in float64 | all | float32 and float64, preferred |
 | formula | NumPy: the yardstick | all | any float dtype |
+| cuda    | a few threads a row; sums in float64 | all | on the GPU: float32 and float64 |
 """
 
 from __future__ import annotations
@@ -124,6 +125,7 @@ SOFTMAX = Operation(
     backward=softmax_backward,
     passes=("forward", "grad_input"),
     algorithms=("loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
     prefix="softmax_",
 )
@@ -136,6 +138,7 @@ LOG_SOFTMAX = Operation(
     backward=log_softmax_backward,
     passes=("forward", "grad_input"),
     algorithms=("loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
     prefix="log_softmax_",
 )
