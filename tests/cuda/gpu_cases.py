@@ -137,13 +137,18 @@ def all_cases() -> list[Case | Direct]:
             observe(f"gradcheck {i} of {name}", case.function, *(_tensor(value, True) for value in case.inputs))
     for label, (function, *shapes) in LARGER.items():
         observe(f"{label}, larger", function, *(_tensor(rng.standard_normal(shape), True) for shape in shapes))
-    x = _short(3 + 2 * rng.standard_normal((3, 5, 4, 2)))
-    found.append(Direct("statistics", "batch_norm", batch_norm.statistics, (x,), batch_norm.statistics(x)))
-    old, batch = ([_short(rng.random(5)) for _ in range(2)] for _ in range(2))
+
+    def direct(label: str, operation: str, function: Callable[..., Any], *arrays: np.ndarray) -> None:
+        with algorithm(**dict.fromkeys(OPERATIONS, "formula")):
+            expected = function(*arrays)
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        found.append(Direct(label, operation, function, arrays, expected))
+
+    x, (mean, var, new_mean, new_var) = _short(3 + 2 * rng.standard_normal((3, 5, 4, 2))), _short(rng.random((4, 5)))
+    direct("statistics", "batch_norm", batch_norm.statistics, x)
     update = functools.partial(batch_norm.update_running, count=7, momentum=0.25)
-    found.append(Direct("update_running", "batch_norm", update, (*old, *batch), update(*old, *batch)))
-    winners = functools.partial(max_pool2d.forward, kernel_size=2)
-    found.append(Direct("places in 64 bits", "max_pool2d", winners, (x,), winners(x)))
+    direct("update_running", "batch_norm", update, mean, var, new_mean, new_var)
+    direct("places in 64 bits", "max_pool2d", functools.partial(max_pool2d.forward, kernel_size=2), x)
     return found
 
 

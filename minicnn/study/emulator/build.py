@@ -205,8 +205,9 @@ def _keep(made: Path, final: Path) -> None:
 
 
 def _run(command: Sequence[str]) -> str:
+    environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # not the compiler's
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
     except FileNotFoundError:
         raise EmulatorError(
             "no C++ compiler", called="emulator", rule="g++ compiles the kernels for the CPU", hint="install g++"

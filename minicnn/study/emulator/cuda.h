@@ -149,7 +149,9 @@ using std::isfinite; using std::isinf; using std::isnan; using std::max; using s
 
 // ---- what ptx.cuh has words for on a GPU, after the tables of the PTX manual -----------------------------------------
 
-inline unsigned to_tf32(float x) { return (__float_as_uint(x) + 0x1000u) & ~0x1fffu; }  // ties away from zero
+inline unsigned to_tf32(float x) {  // ties away from zero
+  return std::isnan(x) ? 0x7fffe000u : (__float_as_uint(x) + 0x1000u) & ~0x1fffu;
+}
 
 namespace emulator {
 // What all lanes of a warp give, for the instructions that multiply matrices.
@@ -162,9 +164,13 @@ inline float tf32(unsigned u) { return __uint_as_float(u & ~0x1fffu); }
 inline float low_bf16(unsigned u) { return __uint_as_float(u << 16); }
 inline float high_bf16(unsigned u) { return __uint_as_float(u & 0xffff0000u); }
 inline float bf16(unsigned u, int half) { return half ? high_bf16(u) : low_bf16(u); }
+
+// An asynchronous copy. The queue of each thread is the scheduler's, which ThreadSanitizer does not watch; the copying
+// itself is part of the kernel.
 struct Copy { void *to; const void *from; int bytes; bool fill; int group; };
-extern std::vector<Copy> copies[MOST_THREADS];
-extern int copy_group[MOST_THREADS];
+void queue_copy(const Copy &c);
+const Copy *next_copy(int pending);  // of this thread's queue, unless its group is one of the last `pending`; else null
+void end_group();
 inline void copy_now(const Copy &c) {
   for (int i = 0; i < c.bytes / 4; ++i) ((unsigned *)c.to)[i] = c.fill ? ((const unsigned *)c.from)[i] : 0u;
 }
@@ -203,6 +209,14 @@ __attribute__((no_sanitize("thread"))) inline void mma_16x8x16_bf16(
   emulator::warp_barrier(file, line);
 }
 
+// Four matrices of 8 lines of 16 bytes: lane i points to line i % 8 of matrix i / 8.
+inline void load_matrices(
+    unsigned (&r)[4], const void *address, const char *file = __builtin_FILE(), int line = __builtin_LINE()) {
+  const int lane = emulator::current % 32;
+  for (int m = 0; m < 4; ++m)
+    r[m] = ((const unsigned *)emulator::from_lane(address, 8 * m + lane / 4, file, line))[lane % 4];
+}
+
 // Two floats as bf16, rounded to the nearest even, in one register: `low` in its lower half.
 inline unsigned to_bf16x2(float low, float high) {
   auto half = [](float x) {
@@ -213,18 +227,15 @@ inline unsigned to_bf16x2(float low, float high) {
 }
 
 inline void copy_async(void *to, const void *from, int bytes, bool fill) {
-  emulator::Copy c{to, from, bytes, fill, emulator::copy_group[emulator::current]};
-  if (emulator::schedule % 2) emulator::copy_now(c);
-  else emulator::copies[emulator::current].push_back(c);
+  const emulator::Copy copy{to, from, bytes, fill, 0};
+  if (emulator::schedule % 2) emulator::copy_now(copy);
+  else emulator::queue_copy(copy);
 }
 inline void copy_async_16(void *to, const void *from, bool fill) { copy_async(to, from, 16, fill); }
 inline void copy_async_4(void *to, const void *from, bool fill) { copy_async(to, from, 4, fill); }
-inline void copy_commit() { ++emulator::copy_group[emulator::current]; }
+inline void copy_commit() { emulator::end_group(); }
 template <int N> void copy_wait() {  // nothing arrives before it is waited for
-  auto &queue = emulator::copies[emulator::current];
-  auto next = queue.begin();
-  for (; next != queue.end() && next->group < emulator::copy_group[emulator::current] - N; ++next) emulator::copy_now(*next);
-  queue.erase(queue.begin(), next);
+  while (const emulator::Copy *copy = emulator::next_copy(N)) emulator::copy_now(*copy);
 }
 
 // A line for each kernel, which build.py writes after the .cu file; `bound` is that of __launch_bounds__.

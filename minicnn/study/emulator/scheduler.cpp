@@ -33,8 +33,6 @@ int current, schedule;
 char *dynamic_shared;
 char error[512];
 uint64_t exchange[MOST_THREADS];
-std::vector<Copy> copies[MOST_THREADS];
-int copy_group[MOST_THREADS];
 
 namespace {
 enum State { READY, AT_BARRIER, AT_WARP, ENDED };
@@ -48,10 +46,12 @@ struct Thread {
   bool at(const Thread &other) const { return line == other.line && !std::strcmp(file, other.file); }
 };
 struct Fiber { ucontext_t context; jmp_buf jump; bool started; void *tsan; };
+struct Copies { std::vector<Copy> queue; size_t next; int group; };  // next: the first that has not arrived
 constexpr size_t STACK = 128 << 10, MOST_TSAN_THREADS = 7500;
 
 std::vector<Thread> threads;
 std::vector<Fiber> fibers;
+Copies copies[MOST_THREADS];
 std::vector<char *> shared_arrays;  // of the running block
 size_t shared_bytes, shared_most;
 char *stacks;
@@ -162,7 +162,7 @@ void run_block(const std::vector<int> &warps, const std::vector<int> &lanes) {
   const int count = (int)threads.size(), bx = block_size.x, by = block_size.y;
   for (int i = 0; i < count; ++i)
     threads[i] = {READY, "", 0, {unsigned(i % bx), unsigned(i / bx % by), unsigned(i / (bx * by))}, 0, 0, true};
-  for (int i = 0; i < count; ++i) { copies[i].clear(); copy_group[i] = 0; }
+  for (int i = 0; i < count; ++i) { copies[i].queue.clear(); copies[i].next = copies[i].group = 0; }
   std::fill(exchange, exchange + MOST_THREADS, NOTHING);
   for (;;) {
     for (int w : warps) {
@@ -205,6 +205,19 @@ void warp_barrier(const char *file, int line) {
   yield(AT_WARP, file, line);
   TSAN(__tsan_acquire(sync);)
 }
+
+void queue_copy(const Copy &c) {
+  TSAN_UNSEEN(copies[current].queue.push_back(c);)
+  copies[current].queue.back().group = copies[current].group;
+}
+
+const Copy *next_copy(int pending) {
+  Copies &mine = copies[current];
+  if (mine.next == mine.queue.size() || mine.queue[mine.next].group >= mine.group - pending) return nullptr;
+  return &mine.queue[mine.next++];
+}
+
+void end_group() { ++copies[current].group; }
 
 void *shared_array(int id, size_t bytes) {
   if ((int)shared_arrays.size() <= id) shared_arrays.resize(id + 1);
