@@ -13,8 +13,9 @@ from minicnn.ops import conv2d
 from minicnn.ops.conv2d import OPERATION
 from minicnn.ops.registry import algorithm
 
-RUNGS = tuple(OPERATION.cuda)
-EXACT = {"cuda_naive", "cuda_tiled"}  # have float64 too
+ROUNDED = ("cuda_tf32", "cuda_bf16")  # see test_conv2d_tensor_cores.py
+RUNGS = tuple(name for name in OPERATION.cuda if name not in ROUNDED)
+EXACT = {"cuda_naive", "cuda_tiled", "cuda_registers"}  # have float64 too
 TOLERANCE = {np.float32: 2e-6, np.float64: 1e-13}
 
 # x, w, options: odd, prime and one-sized shapes, borders, strides, several tiles
@@ -30,6 +31,8 @@ CASES = {
     "one pixel": ((1, 1, 1, 1), (1, 1, 1, 1), {}),
     "many channels": ((1, 70, 4, 3), (67, 70, 3, 3), {"padding": 1}),
     "many pixels": ((2, 3, 23, 19), (5, 3, 3, 3), {"padding": 1}),
+    "several tiles": ((1, 132, 5, 6), (140, 132, 3, 3), {"padding": 1}),
+    "several tiles, stride 2": ((2, 68, 17, 15), (72, 68, 3, 3), {"stride": 2, "padding": 1}),
     "no image": ((0, 3, 5, 5), (4, 3, 3, 3), {}),
 }
 NAIVE_CASES = {

@@ -31,7 +31,10 @@ The passes, from `dy = dL/dy`::
 | formula | NumPy, one window position at a time: the yardstick | all | any float dtype |
 | cuda_naive | the formula, one thread a number | all | on the GPU: all options, float32 and float64 |
 | cuda_tiled | a matrix product in tiles of shared memory | all | on the GPU: groups 1 |
+| cuda_registers | 8 x 8 numbers of the result in each thread's registers | all | on the GPU: groups 1 |
 | cuda_vectorised | tiles fetched 16 bytes at a time while others are multiplied | all | on the GPU: groups 1, float32 |
+| cuda_tf32 | on tensor cores, factors rounded to 10 bits | all | on the GPU: float32, groups 1; if it is named |
+| cuda_bf16 | on tensor cores, factors rounded to 7 bits | forward, grad_input | the same |
 """
 
 from __future__ import annotations
@@ -221,7 +224,7 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input", "grad_weight", "grad_bias"),
     algorithms=("winograd4", "winograd2", "direct", "im2col", "loops", "formula"),
-    cuda=("cuda_vectorised", "cuda_tiled", "cuda_naive"),
+    cuda=("cuda_vectorised", "cuda_registers", "cuda_tiled", "cuda_naive", "cuda_tf32", "cuda_bf16"),
     package=__name__,
     cost=_cost,
 )

@@ -20,9 +20,11 @@
 struct Conv { int N, H, W, C, K, R, S, P, Q, SH, SW, PH, PW, DH, DW; };
 
 // Images (N, height, width, channels) are read at the sum of two places: where a window begins (which may lie outside the
-// image) and a tap, counted from there. Both parts know their offset in memory, so that what does not change in a loop is
-// worked out before it.
+// image) and a tap, counted from there. Both parts know their offset in memory. So a(i, d) is read at the sum of a place of
+// the row, a_row(i), and one of the depth, a_depth(d), and b(d, j) at b_depth(d) + b_column(j): what does not change in a
+// loop is worked out before it. Where a factor is a plain matrix, h and w are 0.
 struct Place { int h, w, offset; };
+#define OUTSIDE Place{-(1 << 29), 0, 0}  // whatever is added: the place of rows, columns and depths that there are not
 struct Images {
   int height, width, channels;
   __device__ Place window(int n, int h, int w) const { return {h, w, ((n * height + h) * width + w) * channels}; }
@@ -30,10 +32,14 @@ struct Images {
   __device__ bool inside(const Place& window, const Place& tap) const {
     return (unsigned)(window.h + tap.h) < (unsigned)height && (unsigned)(window.w + tap.w) < (unsigned)width;
   }
-  template <class T> __device__ T at(const T* x, const Place& window, const Place& tap) const {
+  template <class T> __device__ T read(const T* x, const Place& window, const Place& tap) const {
     return inside(window, tap) ? x[window.offset + tap.offset] : T(0);
   }
 };
+
+template <class T> __device__ T read(const T* x, const Place& one, const Place& other) {  // of a plain matrix
+  return one.h + other.h < 0 ? T(0) : x[one.offset + other.offset];
+}
 
 // One axis of GRAD_INPUT: the pixels h = first + stride i, i < pixels, and the taps r = remainder + stride t, t < taps, that
 // reach them, from p = start + i - step t.
@@ -61,8 +67,12 @@ template <> struct Product<FORWARD> {
   __device__ Place window(int i) const { return window(i / (c.Q * c.P), i / c.Q % c.P, i % c.Q); }
   __device__ Place tap(int r, int s, int ch) const { return images.tap(r * c.DH, s * c.DW, ch); }
   __device__ Place tap(int d) const { return tap(d / (c.C * c.S), d / c.C % c.S, d % c.C); }
-  template <class T> __device__ T a(const T* x, int i, int d) const { return images.at(x, window(i), tap(d)); }
-  template <class T> __device__ T b(const T* w, int d, int j) const { return w[j * depth + d]; }
+  __device__ Place a_row(int i) const { return i < rows ? window(i) : OUTSIDE; }
+  __device__ Place a_depth(int d) const { return tap(d); }
+  __device__ Place b_depth(int d) const { return {0, 0, d}; }
+  __device__ Place b_column(int j) const { return j < columns ? Place{0, 0, j * depth} : OUTSIDE; }
+  template <class T> __device__ T a(const T* x, Place row, Place depth) const { return images.read(x, row, depth); }
+  template <class T> __device__ T b(const T* w, Place depth, Place column) const { return read(w, depth, column); }
   __device__ int out(int i, int j) const { return i * c.K + j; }
 };
 
@@ -86,11 +96,15 @@ template <> struct Product<GRAD_INPUT> {
   __device__ int filters() const {  // where this remainder's begin in w (SH, SW, T, U, K, C), see conv_loads.cuh
     return (remainder_h * c.SW + remainder_w) * ((c.R + c.SH - 1) / c.SH * ((c.S + c.SW - 1) / c.SW)) * c.K * c.C;
   }
-  template <class T> __device__ T a(const T* dy, int i, int d) const { return images.at(dy, window(i), tap(d)); }
-  template <class T> __device__ T b(const T* w, int d, int j) const {
+  __device__ Place a_row(int i) const { return i < rows ? window(i) : OUTSIDE; }
+  __device__ Place a_depth(int d) const { return tap(d); }
+  __device__ Place b_depth(int d) const {
     const int k = d % c.K, u = d / c.K % x.taps, t = d / (c.K * x.taps);
-    return w[((k * c.R + remainder_h + c.SH * t) * c.S + remainder_w + c.SW * u) * c.C + j];
+    return {0, 0, ((k * c.R + remainder_h + c.SH * t) * c.S + remainder_w + c.SW * u) * c.C};
   }
+  __device__ Place b_column(int j) const { return j < columns ? Place{0, 0, j} : OUTSIDE; }
+  template <class T> __device__ T a(const T* dy, Place row, Place depth) const { return images.read(dy, row, depth); }
+  template <class T> __device__ T b(const T* w, Place depth, Place column) const { return read(w, depth, column); }
   __device__ int out(int i, int j) const {
     const int iw = i % x.pixels, ih = i / x.pixels % y.pixels, n = i / (x.pixels * y.pixels);
     return ((n * c.H + y.first + c.SH * ih) * c.W + x.first + c.SW * iw) * c.C + j;
@@ -103,8 +117,12 @@ template <> struct Product<GRAD_WEIGHT> {
   int rows, columns, depth;
   __device__ Product(const Conv& c, int)
       : c(c), forward(c, 0), rows(c.K), columns(c.R * c.S * c.C), depth(c.N * c.P * c.Q) {}
-  template <class T> __device__ T a(const T* dy, int i, int d) const { return dy[d * c.K + i]; }
-  template <class T> __device__ T b(const T* x, int d, int j) const { return forward.a(x, d, j); }
+  __device__ Place a_row(int i) const { return i < rows ? Place{0, 0, i} : OUTSIDE; }
+  __device__ Place a_depth(int d) const { return {0, 0, d * c.K}; }
+  __device__ Place b_depth(int d) const { return forward.window(d); }
+  __device__ Place b_column(int j) const { return j < columns ? forward.tap(j) : OUTSIDE; }
+  template <class T> __device__ T a(const T* dy, Place row, Place depth) const { return read(dy, row, depth); }
+  template <class T> __device__ T b(const T* x, Place depth, Place column) const { return forward.a(x, depth, column); }
   __device__ int out(int i, int j) const { return i * columns + j; }
 };
 

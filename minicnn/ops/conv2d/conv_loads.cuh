@@ -29,10 +29,11 @@
 // A place in one register less: h and w in 16 bits each (supports() in cuda_product.py sees to it that they fit).
 struct Packed {
   int offset, h_w;
-  __device__ void operator=(const Place& place) { offset = place.offset, h_w = place.h << 16 | (place.w & 0xffff); }
+  __device__ void operator=(const Place& place) {
+    offset = place.offset, h_w = max(place.h, -(1 << 15)) << 16 | (place.w & 0xffff);
+  }
   __device__ operator Place() const { return {h_w >> 16, (short)h_w, offset}; }
 };
-#define OUTSIDE Place{-(1 << 15), 0, 0}  // at every tap or window
 
 // A number written as (high, middle, low), where low and middle count to `lows` and `middles`.
 struct Digits {
@@ -67,7 +68,7 @@ template <int Kind, int Rows, int Depth, int Threads, int Pitch> struct LoadA {
 #pragma unroll
     for (int i = 0; i < COUNT; ++i) {
       const int row = first + threadIdx.x / PER_ROW + i * AT_ONCE;
-      windows[i] = row < product.rows ? product.window(row) : OUTSIDE;
+      windows[i] = product.a_row(row);
     }
   }
 
@@ -144,7 +145,7 @@ struct LoadB<GRAD_WEIGHT, Columns, Depth, Threads, Pitch> : Wide<Columns, Depth,
 #pragma unroll
     for (int i = 0; i < Base::COUNT; ++i) {
       const int column = this->column + i * Base::PER_ROW * 4;
-      taps[i] = column < product.columns ? forward.tap(column) : OUTSIDE;
+      taps[i] = product.b_column(column);
     }
   }
   __device__ void operator()(float* tile) {

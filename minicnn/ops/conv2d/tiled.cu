@@ -25,10 +25,11 @@ extern "C" __global__ void __launch_bounds__(TILE * TILE) tiled(
   if (block.is_empty()) return;
   const int tx = threadIdx.x % TILE, ty = threadIdx.x / TILE;
   const int i = block.row + ty, j = block.column + tx;
+  const Place row = product.a_row(i), column = product.b_column(j);
   REAL sum = 0;
   for (int d = block.begin; d < block.end; d += TILE) {
-    as[ty][tx] = i < product.rows && d + tx < block.end ? product.a(a, i, d + tx) : REAL(0);
-    bs[ty][tx] = d + ty < block.end && j < product.columns ? product.b(b, d + ty, j) : REAL(0);
+    as[ty][tx] = product.a(a, row, d + tx < block.end ? product.a_depth(d + tx) : OUTSIDE);
+    bs[ty][tx] = product.b(b, d + ty < block.end ? product.b_depth(d + ty) : OUTSIDE, column);
     __syncthreads();
     for (int e = 0; e < TILE; ++e) sum += as[ty][e] * bs[e][tx];
     __syncthreads();
