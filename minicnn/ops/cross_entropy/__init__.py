@@ -24,6 +24,7 @@ The passes, from `dy = dL/dy`, with p = softmax(x) and scale = dy / what the mea
 |---|---|---|---|
 | loops   | compiled; sums in float64 | all | float32 and float64, preferred |
 | formula | NumPy: the yardstick | all | any float dtype |
+| cuda    | a few threads a position; sums in float64 | all | on the GPU: float32 and float64 |
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.backends.arrays import Array, check_arrays, is_array
-from minicnn.errors import ArgumentError, DTypeError, ShapeError
+from minicnn.backends.arrays import Array, check_arrays, device, is_array
+from minicnn.errors import ArgumentError, DeviceError, DTypeError, ShapeError
 from minicnn.ops.registry import Operation
+from minicnn.ops.values import cast
 from minicnn.ops.windows import is_whole
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -94,11 +96,8 @@ def grad_input(
     label_smoothing: float = 0.0,
 ) -> Array:
     """dx: the gradient with respect to x; other arguments as of `forward`."""
-    called = "cross_entropy.grad_input"
-    options = check_options(ignore_index, reduction, label_smoothing, called)
-    images, labels = check(x, target, weight, ignore_index, called)
-    dy = check_gradient(dy, x, reduction, called)
-    return OPERATION.run("grad_input", (dy, images, labels, weight), options, images.shape).reshape(x.shape)
+    options = {"ignore_index": ignore_index, "reduction": reduction, "label_smoothing": label_smoothing}
+    return _gradient("grad_input", dy, x, target, weight, options)
 
 
 def grad_target(
@@ -112,13 +111,21 @@ def grad_target(
     label_smoothing: float = 0.0,
 ) -> Array:
     """dtarget: the gradient with respect to a target of probabilities; other arguments as of `forward`."""
-    called = "cross_entropy.grad_target"
-    options = check_options(ignore_index, reduction, label_smoothing, called)
-    images, labels = check(x, target, weight, ignore_index, called)
-    if labels.dtype.kind == "i":
+    options = {"ignore_index": ignore_index, "reduction": reduction, "label_smoothing": label_smoothing}
+    return _gradient("grad_target", dy, x, target, weight, options)
+
+
+def _gradient(
+    name: str, dy: Array, x: Array, target: Array, weight: Array | None, given: dict[str, Any], look: bool = True
+) -> Array:
+    """Check the arguments and run one of the gradients; on the tape the forward pass has looked at the labels."""
+    called = f"cross_entropy.{name}"
+    options = check_options(**given, called=called)
+    images, labels = check(x, target, weight, options["ignore_index"], called, look)
+    if name == "grad_target" and labels.dtype.kind == "i":
         raise DTypeError("class indices have no gradient", called=called, seen=f"target {target.dtype}")
-    dy = check_gradient(dy, x, reduction, called)
-    return OPERATION.run("grad_target", (dy, images, labels, weight), options, images.shape).reshape(x.shape)
+    dy = check_gradient(dy, x, options["reduction"], called)
+    return OPERATION.run(name, (dy, images, labels, weight), options, images.shape).reshape(x.shape)
 
 
 def check_options(ignore_index: int, reduction: str, label_smoothing: float, called: str) -> dict[str, Any]:
@@ -145,8 +152,13 @@ def check_options(ignore_index: int, reduction: str, label_smoothing: float, cal
     }
 
 
-def check(x: Array, target: Array, weight: Array | None, ignore_index: int, called: str) -> tuple[Array, Array]:
-    """Raise unless the arrays fit; return x and target with a batch axis, class indices as int64."""
+def check(
+    x: Array, target: Array, weight: Array | None, ignore_index: int, called: str, look: bool = True
+) -> tuple[Array, Array]:
+    """Raise unless the arrays fit; return x and target with a batch axis, class indices as int64.
+
+    Without `look` the labels themselves are not looked at, for which the host would wait for the GPU.
+    """
     check_arrays(called, x=x, weight=weight)
     if x.ndim == 0 or 0 in x.shape[1 if x.ndim > 1 else 0 :]:
         raise ShapeError(
@@ -164,15 +176,22 @@ def check(x: Array, target: Array, weight: Array | None, ignore_index: int, call
         raise DTypeError(
             "target is not an array", called=called, seen=type(target).__name__, rule="arrays in, arrays out"
         )
+    if device(target) != device(x):
+        raise DeviceError(
+            "x and target are on different devices",
+            called=called,
+            seen=f"x on {device(x)}, target on {device(target)}",
+            rule="all arrays of a call on one device",
+        )
     if target.dtype.kind in "iu":
-        check_labels(x, target, classes, ignore_index, called)
-        target = target.astype(np.int64, copy=False)
+        target = target if target.dtype == np.int64 else cast(target, np.int64)
+        check_labels(x, target, classes, ignore_index, called, look)
     else:
         check_probabilities(x, target, ignore_index, called)
     return (x, target) if x.ndim > 1 else (x[None], target[None])
 
 
-def check_labels(x: Array, target: Array, classes: int, ignore_index: int, called: str) -> None:
+def check_labels(x: Array, target: Array, classes: int, ignore_index: int, called: str, look: bool = True) -> None:
     """Raise unless the target has one class index for each position, each in its range."""
     shape = result_shape(x, "none")
     if target.shape != shape:
@@ -183,16 +202,26 @@ def check_labels(x: Array, target: Array, classes: int, ignore_index: int, calle
             rule=f"class indices: {shape}",
             hint="for one-hot rows give target.argmax(axis=1), or floats" if target.shape == x.shape else "",
         )
-    wrong = ((target < 0) | (target >= classes)) & (target != ignore_index)
-    if wrong.any():
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+    place = _first_wrong(target, classes, ignore_index) if look else None
+    if place is not None:
+        label = target[place].item()
         raise ArgumentError(
             "a label is out of range",
             called=called,
-            seen=f"target{list(place) if place else ''} = {target[place]}, {classes} classes",
+            seen=f"target{list(place) if place else ''} = {label}, {classes} classes",
             rule=f"0 <= target < C, or target = ignore_index ({ignore_index})",
-            hint="labels count from 0" if target[place] == classes else "",
+            hint="labels count from 0" if label == classes else "",
         )
+
+
+def _first_wrong(target: Array, classes: int, ignore_index: int) -> tuple[int, ...] | None:
+    """The place of the first label that is out of range, or None."""
+    if device(target) == "cuda":
+        from minicnn.ops.cross_entropy.cuda import first_wrong
+
+        return first_wrong(target, classes, ignore_index)
+    wrong = ((target < 0) | (target >= classes)) & (target != ignore_index)
+    return tuple(int(i) for i in np.argwhere(wrong)[0]) if wrong.any() else None
 
 
 def check_probabilities(x: Array, target: Array, ignore_index: int, called: str) -> None:
@@ -257,8 +286,8 @@ def record(
 def backward(needs: tuple[bool, ...], saved: dict[str, Any], dy: Array) -> tuple[Array | None, ...]:
     """Gradients of (x, target) for the tape."""
     arrays, options = (dy, saved["x"], saved["target"], saved["weight"]), saved["options"]
-    dx = grad_input(*arrays, **options) if needs[0] else None
-    dtarget = grad_target(*arrays, **options) if needs[1] else None
+    dx = _gradient("grad_input", *arrays, options, look=False) if needs[0] else None
+    dtarget = _gradient("grad_target", *arrays, options, look=False) if needs[1] else None
     return dx, dtarget
 
 
@@ -270,5 +299,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input", "grad_target"),
     algorithms=("loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )
