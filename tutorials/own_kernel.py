@@ -14,7 +14,7 @@ from minicnn.ops import conv2d
 
 
 # 1. Write it. An algorithm has the arguments of `minicnn.ops.conv2d.forward`, with stride, padding and dilation as
-# pairs. This    one is NumPy alone: for each place (r, s) of the kernel, a shifted view of the image times one matrix.
+# pairs. This one is NumPy alone: for each place (r, s) of the kernel, a shifted view of the image times one matrix.
 def shifted_views(x, w, b, *, stride, padding, dilation, groups):
     """y = sum over (r, s) of x shifted by (r, s), times w[:, :, r, s]."""
     n, _, height, width = x.shape
