@@ -38,6 +38,14 @@ __device__ __forceinline__ unsigned to_bf16x2(float low, float high) {
   return r;
 }
 
+// Four matrices of 8 lines of 16 bytes from shared memory: lane i points to line i % 8 of matrix i / 8, and gets in r[m]
+// the 4 bytes `member` of line `group` of matrix m.
+__device__ __forceinline__ void load_matrices(unsigned (&r)[4], const void* line) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"((unsigned)__cvta_generic_to_shared(line)) : "memory");
+}
+
 // 16 bytes (or 4) from global to shared memory, while the thread goes on; zeros where `fill` is false.
 __device__ __forceinline__ void copy_async_16(void* to, const void* from, bool fill) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"

@@ -1,0 +1,112 @@
+"""What the tensor-core rungs (`tf32.cu`, `bf16.cu`) share: tiles, chosen by layer; factors in the form they read."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicnn.backends import cuda, cuda_kernels
+from minicnn.backends.arrays import Array
+from minicnn.ops.conv2d import cuda_common
+from minicnn.ops.conv2d.cuda_common import HERE, PASSES, tiles
+
+STAGES = 4  # slabs of depth that a block has room for; three of them are on their way
+SLAB = 16  # words of depth, as in tensor_tile.cuh
+PITCH = 20  # words from line to line of a deep tile
+THREADS = 128
+PROCESSORS = 132  # of an H100 or H200; a constant, since results must not depend on the GPU
+
+
+class Tile(NamedTuple):
+    """A block's part of the result."""
+
+    rows: int
+    columns: int
+    warp_rows: int
+    warp_columns: int
+    rate: float  # products in the same time, the largest tile's being 1: estimated from the instructions they take
+
+    def blocks(self, rows: int, columns: int) -> int:
+        """How many cover a result."""
+        return tiles(rows, self.rows) * tiles(columns, self.columns)
+
+    def time(self, rows: int, columns: int, layers: int, divisible: bool) -> float:
+        """How long a result takes, compared with other tiles; `divisible` work is spread evenly over the processors."""
+        blocks = self.blocks(rows, columns) * layers
+        each = blocks / PROCESSORS if divisible else tiles(blocks, PROCESSORS)
+        return each * self.rows * self.columns / self.rate
+
+    def shared(self, wide: bool) -> int:
+        """Bytes of shared memory."""
+        lines = self.rows + self.columns
+        return STAGES * 4 * (SLAB * (lines + 16) if wide else lines * PITCH)
+
+
+TILES = (
+    Tile(128, 128, 64, 64, 1.0),
+    Tile(128, 64, 64, 32, 0.7),
+    Tile(64, 128, 32, 64, 0.7),
+    Tile(64, 64, 32, 32, 0.5),
+)
+
+
+def launch(
+    name: str,
+    pass_name: str,
+    size: tuple[int, int, int],
+    out: Array,
+    a: Array,
+    b: Array,
+    bias: Array | None,
+    shape: tuple[int, ...],
+) -> None:
+    """Run `name`.cu for a pass whose result has (rows, columns, layers) = `size`, layers being its grid's third axis.
+
+    All arrays have channels last and are contiguous.
+    """
+    _run(_choose(*size, divisible=False), name, pass_name, size, out, a, b, bias, shape)
+
+
+def split_over_pixels(name: str, out: Array, dy: Array, x: Array, shape: tuple[int, ...]) -> None:
+    """Run `name`.cu for grad_weight: the pixels in parts, which are added in order."""
+    rows, columns = out.shape[0], math.prod(out.shape[1:])
+    tile = _choose(rows, columns, 1, divisible=True)
+    parts = cuda_common.parts_of(math.prod(dy.shape[:3]), tile.blocks(rows, columns))
+    sums = out if parts == 1 else cuda.empty((parts, *out.shape), out.dtype)
+    _run(tile, name, "grad_weight", (rows, columns, parts), sums, dy, x, None, shape)
+    if parts > 1:
+        cuda_common.sum_parts(sums, out)
+
+
+def _choose(rows: int, columns: int, layers: int, divisible: bool) -> Tile:
+    return min(TILES, key=lambda tile: tile.time(rows, columns, layers, divisible))
+
+
+def _run(tile: Tile, name: str, pass_name: str, size: tuple[int, int, int], *arguments: Any) -> None:
+    *arrays, shape = arguments
+    sizes = {"ROWS": tile.rows, "COLUMNS": tile.columns, "WARP_ROWS": tile.warp_rows, "WARP_COLUMNS": tile.warp_columns}
+    kernel = cuda_kernels.kernel(HERE / f"{name}.cu", name, PASS=PASSES[pass_name], STAGES=STAGES, **sizes)
+    rows, columns, layers = size
+    grid = tile.blocks(rows, columns), 1, layers
+    kernel(grid, (THREADS,), *arrays, *shape, shared=tile.shared(pass_name == "grad_weight"))
+
+
+def padded(x: Array) -> Array:
+    """An array with channels last whose channels are a multiple of 4: x itself, or a copy with zeros."""
+    channels = x.shape[-1]
+    if channels % 4 == 0:
+        return x
+    y = cuda.empty((*x.shape[:-1], tiles(channels, 4) * 4), x.dtype)
+    cuda_kernels.kernel(HERE / "filters.cu", "pad_channels").over(y.size // 4, y, x, y.size // 4, channels)
+    return y
+
+
+def bf16_words(x: Array) -> Array:
+    """An array with channels last in bf16, channels padded with zeros to a multiple of 8: words of two numbers."""
+    channels = x.shape[-1]
+    y = cuda.empty((*x.shape[:-1], tiles(channels, 8) * 4), np.uint32)
+    convert = cuda_kernels.kernel(HERE / "bf16_words.cu", "bf16_words")
+    convert.over(y.size // 4, y, x, y.size // 4, channels, 2 * y.shape[-1])
+    return y
