@@ -85,10 +85,10 @@ class ndarray:  # noqa: N801 (CuPy's name)
         return len(self._host)
 
     def __getitem__(self, index: Any) -> ndarray:
-        return ndarray(self._host[(*_basic(index), ...)])  # with "..." a view also where no axis is left
+        return ndarray(self._host[_basic(index)])  # with "..." a view also where no axis is left
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._host[(*_basic(index), ...)] = value._host if isinstance(value, ndarray) else _number(value)
+        self._host[_basic(index)] = value._host if isinstance(value, ndarray) else _number(value)
 
     def reshape(self, *shape: Any) -> ndarray:
         """The same memory in another shape; of arrays that are not contiguous a copy, as CuPy."""
@@ -120,12 +120,12 @@ class ndarray:  # noqa: N801 (CuPy's name)
 
 
 def _basic(index: Any) -> tuple[Any, ...]:
-    """The index as a tuple without a final Ellipsis; arrays of places are left to kernels."""
+    """The index as a tuple with an Ellipsis; arrays of places are left to kernels."""
     entries = index if isinstance(index, tuple) else (index,)
     for entry in entries:
         if not (entry is None or entry is Ellipsis or isinstance(entry, (int, np.integer, slice))):
             raise TypeError(f"the emulator has no indexing by {type(entry).__name__}")
-    return entries[:-1] if entries and entries[-1] is Ellipsis else entries
+    return entries if any(entry is Ellipsis for entry in entries) else (*entries, ...)
 
 
 def _number(value: Any) -> Any:
