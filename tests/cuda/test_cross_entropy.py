@@ -1,4 +1,4 @@
-"""Cross-entropy on the GPU: against the formula with every option; labels out of range are found; nothing is ignored."""
+"""Cross-entropy on the GPU: against the formula with every option; labels out of range are found."""
 
 from __future__ import annotations
 

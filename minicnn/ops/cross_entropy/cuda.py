@@ -1,4 +1,4 @@
-"""Cross-entropy on the GPU (`cross_entropy.cu`, `labels.cu`): nothing but one number, the check of labels, is read back."""
+"""Cross-entropy on the GPU (`cross_entropy.cu`, `labels.cu`): only one number, the check of labels, is read back."""
 
 from __future__ import annotations
 

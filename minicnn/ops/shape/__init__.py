@@ -18,6 +18,7 @@ y may share memory with x, and dx with dy (as in PyTorch); no pass writes into i
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
 | formula | NumPy | all | any dtype |
+| cuda    | views, and copies in other orders; index: without arrays of places | all | on the GPU: any dtype |
 """
 
 from __future__ import annotations
@@ -273,6 +274,7 @@ def _operation(name: str, formula: str, record: Any, backward: Any, grads: str =
         backward=backward,
         passes=("forward", grads),
         algorithms=("formula",),
+        cuda=("cuda",),
         package=__name__,
         prefix=f"{name}_",
     )
