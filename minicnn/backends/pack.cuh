@@ -1,6 +1,6 @@
 // Neighbouring channels as one word: a thread that takes V of them reads and writes 16 bytes at a time.
 //
-// V (a macro) is as many REALs as 16 bytes hold where the channels are a multiple of that, else 1; see cuda_channels.py.
+// V (a macro) is as many REALs as 16 bytes hold where the channels are a multiple of that, else 1: cuda_channels.py.
 
 template <class T> struct alignas(sizeof(T) * V < 16 ? sizeof(T) * V : 16) Pack { T a[V]; };
 

@@ -72,7 +72,7 @@ extern "C" __global__ void __launch_bounds__(256) sums_of_blocks(
   }
 }
 
-// parts: (blocks, columns); column i is channel i of dbias, or channel i - channels of dweight. A block takes 8 columns.
+// parts: (blocks, columns); column i is channel i of dbias, or channel i - channels of dweight. 8 columns a block.
 extern "C" __global__ void __launch_bounds__(512) sums_of_all(
     REAL* __restrict__ dbias, REAL* __restrict__ dweight, const REAL* __restrict__ parts, int channels, int columns,
     int blocks) {
