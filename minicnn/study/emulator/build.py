@@ -24,6 +24,7 @@ SANITIZERS = {"thread": "thread", "address": "address,undefined", "undefined": "
 COMPILER = ("g++", "-std=c++17", "-g1", "-fPIC", "-w")  # -g1: lines, for messages
 DEFAULT_SHARED = 48 << 10  # bytes a kernel gets without asking
 
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\(([^{;]*?)\)\s*)?(\w+)\s*\(')
 _ALIGNED = r"(?:__align__\s*\(\d+\)\s*)?"
 DYNAMIC = re.compile(r"\bextern\s+__shared__\s+" + _ALIGNED + r"([\w:]+(?:\s+\w+)*?)\s+(\w+)\s*\[\s*\]\s*;")
@@ -57,7 +58,7 @@ class Module:
         if sanitize and sanitize not in SANITIZERS:
             raise EmulatorError("no such sanitizer", called="emulator", seen=sanitize, rule=", ".join(SANITIZERS))
         _check_loaded(sanitize)
-        found = KERNEL.findall(code)
+        found = KERNEL.findall(COMMENT.sub("", code))
         self._names = [name for _, name in found]
         code = DYNAMIC.sub(r"\1 *\2 = (\1 *)emulator::dynamic_shared;", code)
         code = SHARED.sub(r"auto &\2 = emulator::shared<\1 \3, __COUNTER__>();", code)

@@ -155,7 +155,8 @@ inline unsigned to_tf32(float x) {  // ties away from zero
 
 namespace emulator {
 // What all lanes of a warp give, for the instructions that multiply matrices.
-template <class T, int Count, int Id> T (&of_warp(const T (&mine)[Count]))[32][Count] {
+template <class T, int Count, int Id>
+__attribute__((no_sanitize("thread"))) T (&of_warp(const T (&mine)[Count]))[32][Count] {
   static T all[MOST_THREADS / 32][32][Count];
   std::memcpy(all[current / 32][current % 32], mine, sizeof mine);
   return all[current / 32];
@@ -240,6 +241,6 @@ template <int N> void copy_wait() {  // nothing arrives before it is waited for
 
 // A line for each kernel, which build.py writes after the .cu file; `bound` is that of __launch_bounds__.
 #define EMULATED_KERNEL(name, bound, ...) \
-  extern "C" const char *signature_##name() { return emulator::signature(name); } \
+  extern "C" const char *signature_##name() { return emulator::signature(::name); } \
   extern "C" const char *launch_##name(const unsigned *dims, size_t shared, void **arguments, int order) { \
-    return emulator::launch(name, dims, shared, arguments, order, bound); }
+    return emulator::launch(::name, dims, shared, arguments, order, bound); }

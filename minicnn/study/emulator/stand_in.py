@@ -171,7 +171,8 @@ class RawModule:
         self._modules: dict[str, Module] = {}  # by sanitizer
 
     def get_function(self, name: str) -> RawKernel:
-        """The kernel of that name."""
+        """The kernel of that name, compiled."""
+        self.function(name)
         return RawKernel(self, name)
 
     def function(self, name: str) -> Function:
