@@ -170,7 +170,7 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         raise ArgumentError("p is not a probability", called="dropout", seen=f"p={p!r}", rule="0 <= p <= 1")
     if not training or p == 0:
         return input
-    return apply("dropout", input, mask=dropout_op.draw_mask(input.shape, p, generator()), p=p)
+    return apply("dropout", input, mask=dropout_op.draw_mask_for(input.array, p, generator()), p=p)
 
 
 def cross_entropy(

@@ -10,13 +10,14 @@ The passes, from `dy = dL/dy`::
 
     dx = dy m / (1 - p)
 
-Both passes are pure: the mask is an argument. `draw_mask` draws one; `nn.functional.dropout` decides when, and from
+Both passes are pure: the mask is an argument. `draw_mask_for` draws one; `nn.functional.dropout` decides when, and from
 which generator. A dropped NaN or infinity gives NaN (NaN * 0), as in PyTorch: a network that has blown up shows it.
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
 | loops   | one compiled loop in the order of memory, on all threads | all | float32 and float64, preferred |
 | formula | NumPy: the yardstick | all | any float dtype |
+| cuda    | one thread a number; masks by a counter-based generator | all | on the GPU: float32 and float64 |
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.backends.arrays import Array, check_arrays, is_array
+from minicnn.backends.arrays import Array, check_arrays, device, is_array
 from minicnn.errors import ArgumentError, DTypeError, ShapeError
 from minicnn.ops.axes import check_gradient
 from minicnn.ops.registry import Operation
@@ -44,6 +45,18 @@ def draw_mask(shape: tuple[int, ...], p: float, generator: np.random.Generator) 
     """
     _check_probability(p)
     return generator.random(shape) >= p
+
+
+def draw_mask_for(x: Array, p: float, generator: np.random.Generator) -> Array:
+    """A mask for x, on its device: for the GPU drawn there, by a generator of its own whose key comes from this one.
+
+    Masks of the CPU and of the GPU differ. The same generator in the same state gives the same bits on one of them.
+    """
+    if device(x) == "cpu":
+        return draw_mask(x.shape, p, generator)
+    from minicnn.ops.dropout import cuda
+
+    return cuda.draw_mask(x.shape, _check_probability(p), generator)
 
 
 def forward(x: Array, mask: Array, *, p: float) -> Array:
@@ -111,5 +124,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input"),
     algorithms=("loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )

@@ -2,7 +2,7 @@
 //
 // Shapes:  lines    y, a, b: `count` numbers in one order of memory; a or b may be a single number.
 //          strided  y: (S0, ..., S5), contiguous; a and b with steps A0..A5 and B0..B5 in numbers, 0 for what is repeated.
-// Formula: y = OP(a, b, p); p is the exponent of powers.
+// Formula: y = OP(a, b, p); p is a setting, as the exponent of powers.
 // Work:    lines    one thread four numbers, 16 bytes at a time where the arrays begin on such an address.
 //          strided  one thread a number, neighbouring threads along the last axis.
 //
@@ -15,6 +15,8 @@ template <class T> __device__ T multiply(T a, T b, T) { return a * b; }
 template <class T> __device__ T divide(T a, T b, T) { return a / b; }
 template <class T> __device__ T minus_product(T a, T b, T) { return -a * b; }
 template <class T> __device__ T over_square(T a, T b, T) { return a / b / b; }  // b^2 could overflow
+template <class T> __device__ T squared_difference(T a, T b, T) { return (a - b) * (a - b); }
+template <class T> __device__ T twice_difference_over(T a, T b, T p) { return 2 * (a - b) / p; }
 template <class T> __device__ T where_not_zero(T a, T b, T) { return a != 0 ? b : T(0); }
 template <class T> __device__ T same_or_nan(T a, T b, T) { return a == b || (a != a && b != b); }
 template <class T> __device__ bool equal(T a, T b, T) { return a == b; }

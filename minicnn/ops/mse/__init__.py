@@ -15,6 +15,7 @@ The passes, from `dy = dL/dy`::
 |---|---|---|---|
 | loops   | compiled; the sum in float64, in blocks | all | float32 and float64, preferred |
 | formula | NumPy: the yardstick | all | any float dtype |
+| cuda    | element by element; the sum in float64, in blocks | all | on the GPU: float32 and float64 |
 """
 
 from __future__ import annotations
@@ -113,5 +114,6 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input", "grad_target"),
     algorithms=("loops", "formula"),
+    cuda=("cuda",),
     package=__name__,
 )
