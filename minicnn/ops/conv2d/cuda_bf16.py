@@ -10,10 +10,10 @@ from typing import Any
 
 from minicnn.backends import cuda
 from minicnn.backends.arrays import Array
-from minicnn.backends.cuda_kernels import channels_last, copy
+from minicnn.backends.cuda_kernels import channels_last
 from minicnn.ops.conv2d.cuda_common import Shape, grad_bias, largest_residue, shape_arguments, y_shape
 from minicnn.ops.conv2d.cuda_product import supports_aligned as supports
-from minicnn.ops.conv2d.tensor_cores import bf16_words, launch
+from minicnn.ops.conv2d.tensor_cores import bf16_words, launch, turned
 
 __all__ = ["forward", "grad_bias", "grad_input", "supports"]
 
@@ -33,7 +33,7 @@ def grad_input(dy: Array, w: Array, *, x_shape: Shape, groups: int, **options: A
     """dx: (N, C, H, W)."""
     shape = shape_arguments(x_shape, w.shape, options)
     dx = cuda.empty_images(x_shape, dy.dtype)
-    images, kernels = bf16_words(channels_last(dy)), bf16_words(copy(w.transpose(1, 2, 3, 0)))
+    images, kernels = bf16_words(channels_last(dy)), bf16_words(turned(w))
     shape = (*shape[:4], images.shape[-1], *shape[5:])
     size = x_shape[0] * largest_residue(x_shape, options), x_shape[1], math.prod(options["stride"])
     launch("bf16", "grad_input", size, channels_last(dx), images, kernels, None, shape)

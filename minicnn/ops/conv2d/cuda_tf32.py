@@ -10,7 +10,7 @@ from minicnn.backends.arrays import Array
 from minicnn.backends.cuda_kernels import channels_last, copy
 from minicnn.ops.conv2d.cuda_common import Shape, grad_bias, largest_residue, shape_arguments, y_shape
 from minicnn.ops.conv2d.cuda_product import supports_aligned as supports
-from minicnn.ops.conv2d.tensor_cores import launch, padded, split_over_pixels
+from minicnn.ops.conv2d.tensor_cores import launch, padded, split_over_pixels, turned
 
 __all__ = ["forward", "grad_bias", "grad_input", "grad_weight", "supports"]
 
@@ -30,7 +30,7 @@ def grad_input(dy: Array, w: Array, *, x_shape: Shape, groups: int, **options: A
     """dx: (N, C, H, W)."""
     shape = shape_arguments(x_shape, w.shape, options)
     dx = cuda.empty_images(x_shape, dy.dtype)
-    images, kernels = padded(channels_last(dy)), padded(copy(w.transpose(1, 2, 3, 0)))
+    images, kernels = padded(channels_last(dy)), turned(w)
     shape = (*shape[:4], images.shape[-1], *shape[5:])
     size = x_shape[0] * largest_residue(x_shape, options), x_shape[1], math.prod(options["stride"])
     launch("tf32", "grad_input", size, channels_last(dx), images, kernels, None, shape)

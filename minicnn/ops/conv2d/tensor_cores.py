@@ -103,6 +103,16 @@ def padded(x: Array) -> Array:
     return y
 
 
+def turned(w: Array) -> Array:
+    """Filters (K, C, R, S) with k last, padded with zeros to a multiple of 4: (C, R, S, K)."""
+    k, c, r, s = w.shape
+    y = cuda.empty((c, r, s, tiles(k, 4) * 4), w.dtype)
+    turn = cuda_kernels.kernel(HERE / "turned_filters.cu", "turned_filters")
+    grid = r * s, tiles(c, 32), tiles(y.shape[-1], 32)
+    turn(grid, (128,), y, cuda_kernels.channels_last(w), k, r * s, c, y.shape[-1])
+    return y
+
+
 def bf16_words(x: Array) -> Array:
     """An array with channels last in bf16, channels padded with zeros to a multiple of 8: words of two numbers."""
     channels = x.shape[-1]
