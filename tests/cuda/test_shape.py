@@ -1,4 +1,4 @@
-"""Moving elements on the GPU: against the formula, of row-major and channels-last arrays; arrays of places refused."""
+"""Moving elements on the GPU: against the formula, of row-major and channels-last arrays; places that an index names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from on_gpu import on_gpu
 
 from minicnn import Tensor
 from minicnn.backends import cuda
-from minicnn.errors import AlgorithmError
 from minicnn.ops import shape as shapes
 from minicnn.ops.registry import algorithm
 
@@ -81,10 +80,31 @@ def test_index(gpu, index):
     assert np.array_equal(on_gpu(shapes.index_grad_input, dy, x_shape=x.shape, index=index), dx)
 
 
-@pytest.mark.parametrize("index", [[0, 1], np.array([True, False]), (slice(None), np.array([2, 0]))])
-def test_arrays_of_places_are_refused(gpu, index):
-    with pytest.raises(AlgorithmError, match="arrays of places only on the CPU"):
-        Tensor(cuda.to_gpu(numbers((2, 3))))[index]
+PLACES = [
+    [1, 0, 1, 1],
+    np.array([True, False]),
+    (slice(None), np.array([2, 0, 2]), ..., 0),
+    (slice(None), [[0, 2], [1, 1]], slice(None), [[1], [3]]),
+    True,
+    [],
+]
+
+
+@pytest.mark.parametrize("index", PLACES, ids=str)
+def test_arrays_of_places(gpu, index):
+    x = numbers((2, 3, 4, 5))
+    y = by_formula("index", shapes.index_forward, x, index=index)
+    dy = np.asarray(np.random.default_rng(1).standard_normal(y.shape), np.float32)
+    dx = by_formula("index", shapes.index_grad_input, dy, x.shape, index=index)
+    assert np.array_equal(cuda.to_cpu(shapes.index_forward(cuda.to_gpu(x), index=index)), y)
+    assert np.array_equal(cuda.to_cpu(shapes.index_grad_input(cuda.to_gpu(dy), x.shape, index=index)), dx)
+
+
+def test_a_mask_that_was_made_there(gpu):
+    x = Tensor(cuda.to_gpu(numbers((7, 5))))
+    assert np.array_equal(cuda.to_cpu(x[x > 500].array), numbers((7, 5))[numbers((7, 5)) > 500])
+    labels = Tensor(cuda.to_gpu(np.array([True, False, True, True, False, False, True])))
+    assert np.array_equal(cuda.to_cpu(labels[labels].array), [True] * 4)
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, 3])
@@ -112,3 +132,6 @@ def test_on_the_tape(gpu):
 def test_every_schedule(any_schedule):
     x = numbers((2, 3, 4, 5))
     assert np.array_equal(on_gpu(shapes.flatten_forward, x, start_dim=1), x.reshape(2, -1))
+    index, dx = [1, 0, 1], np.stack([x[1], x[0] + x[1]])
+    dy = np.stack([x[0], x[1], x[1]])
+    assert np.array_equal(on_gpu(shapes.index_grad_input, dy, x_shape=x.shape, index=index), dx)

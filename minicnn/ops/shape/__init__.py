@@ -18,7 +18,7 @@ y may share memory with x, and dx with dy (as in PyTorch); no pass writes into i
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
 | formula | NumPy | all | any dtype |
-| cuda    | views, and copies in other orders; index: without arrays of places | all | on the GPU: any dtype |
+| cuda    | views, and copies in other orders; numbers at places that an index names | all | on the GPU: any dtype |
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.backends.arrays import Array, is_array
+from minicnn.backends.arrays import Array, is_array, moved
 from minicnn.errors import ArgumentError, DTypeError, ShapeError
 from minicnn.ops.axes import Shape, check_gradient, one_axis, permutation
 from minicnn.ops.registry import Operation
@@ -161,8 +161,8 @@ def _entries(index: Any) -> tuple[Any, ...]:
 def _entry(entry: Any) -> Any:
     if entry is None or entry is Ellipsis or isinstance(entry, (slice, bool)) or is_whole(entry):
         return entry
-    if is_array(entry):
-        return entry.copy()
+    if is_array(entry):  # on the CPU: the shape of y depends on it
+        return moved(entry, "cpu").copy()
     array = np.asarray(entry)
     return array if array.size else array.astype(np.intp)  # an empty list names no place
 

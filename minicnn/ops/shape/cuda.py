@@ -1,18 +1,20 @@
 """Moving elements on the GPU: views where the order of memory allows it, else one copy (`copy.cu`).
 
 The row-major elements of an image whose channels lie last are not in its memory's order: reshape and flatten copy it,
-unless its height and width are 1 (as after the last pooling). `index` takes what makes a view: whole numbers, slices,
-None and Ellipsis. Arrays of places are refused.
+unless its height and width are 1 (as after the last pooling). `index` with whole numbers, slices,
+None and Ellipsis is a view; for arrays of places see `places.py`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minicnn.backends import cuda, cuda_kernels
 from minicnn.backends.arrays import Array
 from minicnn.ops.axes import Shape
-from minicnn.ops.registry import Problem
+from minicnn.ops.shape import places
 
 
 def reshape_forward(x: Array, *, shape: Shape) -> Array:
@@ -48,23 +50,19 @@ def transpose_grad_input(dy: Array, *, dims: Shape) -> Array:
     return dy.transpose(tuple(dims.index(axis) for axis in range(len(dims))))
 
 
-def index_supports(problem: Problem) -> str:
-    """For indices that make a view."""
-    entries = problem.options["index"]
-    fits = all(e is None or e is Ellipsis or isinstance(e, slice) or _is_number(e) for e in entries)
-    return "" if fits else "the index holds whole numbers, slices, None and Ellipsis; arrays of places only on the CPU"
-
-
 def index_forward(x: Array, *, index: tuple) -> Array:
-    """y = x[index]"""
-    return x[index]
+    """y = x[index]; without arrays of places a view"""
+    return places.gather(x, index) if _has_places(index) else x[index]
 
 
 def index_grad_input(dy: Array, *, x_shape: Shape, index: tuple) -> Array:
-    """dx[index] = dy, 0 elsewhere"""
+    """dx[index] += dy, 0 elsewhere"""
     dx = new(x_shape, dy.dtype)
     dx.transpose(cuda.memory_order(dx)).fill(0)
-    cuda_kernels.copy_into(dx[index], dy)
+    if _has_places(index):
+        places.scatter(dy, dx, index)
+    else:
+        cuda_kernels.copy_into(dx[index], dy)
     return dx
 
 
@@ -99,5 +97,6 @@ def _rows(x: Array, shape: Shape) -> Array:
     return cuda_kernels.contiguous(x).reshape(shape)
 
 
-def _is_number(entry: Any) -> bool:
-    return not isinstance(entry, bool) and hasattr(entry, "__index__") and not getattr(entry, "ndim", 0)
+def _has_places(index: tuple) -> bool:
+    """Whether the index holds arrays or booleans, not just whole numbers, slices, None and Ellipsis."""
+    return any(isinstance(entry, (bool, np.ndarray)) for entry in index)
