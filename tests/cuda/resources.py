@@ -24,8 +24,10 @@ import numpy as np
 import nvrtc
 
 import minicnn
+from minicnn import Tensor, optim
 from minicnn.backends import cuda, cuda_kernels
 from minicnn.errors import AlgorithmError
+from minicnn.ops import dropout
 from minicnn.study.emulator import emulated
 
 PACKAGE = Path(minicnn.__file__).parent
@@ -93,7 +95,22 @@ def launched() -> list[Launched]:
                             raise
         for dtype in (np.uint8, np.float32, np.float64):
             cuda_kernels.copy(cuda.empty((2, 3), dtype))
+        _beside_the_tape()
     return sorted(found.values(), key=lambda entry: entry.label)
+
+
+def _beside_the_tape() -> None:
+    """What no operation on small arrays launches: optimizers, masks, large products, comparisons, places of maxima."""
+    for dtype in (np.float32, np.float64):
+        w = Tensor(cuda.empty((3, 2), dtype), requires_grad=True)
+        for optimizer in (optim.SGD([w]), optim.SGD([w], momentum=0.9), optim.Adam([w])):
+            w.grad = Tensor(cuda.empty((3, 2), dtype))
+            optimizer.step()
+        _ = (w == 1, w < 1, w.argmax(1) == 1)
+    dropout.draw_mask_for(w.array, 0.5, np.random.default_rng(0))
+    large = Tensor(cuda.empty((2000, 2000), np.float32))
+    for a in (large, large.T):
+        _ = (a @ large, a @ large.T)
 
 
 def compile_all(entries: list[Launched]) -> None:

@@ -1,4 +1,4 @@
-"""Moving elements on the GPU: against the formula, of row-major and channels-last arrays; places that an index names."""
+"""Moving elements on the GPU: against the formula, of row-major and channels-last arrays; index arrays."""
 
 from __future__ import annotations
 

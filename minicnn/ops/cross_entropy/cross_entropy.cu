@@ -26,7 +26,7 @@ __device__ __forceinline__ Normaliser normaliser(
   return {largest, log(total), total};
 }
 
-extern "C" __global__ void __launch_bounds__(256) cross_entropy_forward(
+extern "C" __global__ void __launch_bounds__(256, 4) cross_entropy_forward(
     double* __restrict__ losses, const REAL* __restrict__ x, const TARGET* __restrict__ target,
     const REAL* __restrict__ weight, long long A, long long R, long long B, int TX, int TY,
     long long ignored, double smoothing) {
@@ -68,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(32) cross_entropy_reduce(
 }
 
 // dx, or dtarget where OF_TARGET; one dy a position, or one for all. `counts`: the two sums of the forward pass, or null.
-extern "C" __global__ void __launch_bounds__(256) cross_entropy_gradient(
+extern "C" __global__ void __launch_bounds__(256, 4) cross_entropy_gradient(
     REAL* __restrict__ dx, const REAL* __restrict__ dy, const double* __restrict__ counts,
     const REAL* __restrict__ x, const TARGET* __restrict__ target, const REAL* __restrict__ weight,
     long long A, long long R, long long B, int TX, int TY, long long ignored, double smoothing,

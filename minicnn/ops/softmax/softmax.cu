@@ -8,7 +8,7 @@
 // Macros: REAL; LOGARITHM 0 or 1.
 #include "rows.cuh"
 
-extern "C" __global__ void __launch_bounds__(256) softmax_forward(
+extern "C" __global__ void __launch_bounds__(256, 4) softmax_forward(
     REAL* __restrict__ y, const REAL* __restrict__ x, long long A, long long R, long long B, int TX, int TY) {
   __shared__ double sums[256];
   __shared__ REAL parts[256];
@@ -27,7 +27,7 @@ extern "C" __global__ void __launch_bounds__(256) softmax_forward(
   }
 }
 
-extern "C" __global__ void __launch_bounds__(256) softmax_grad_input(
+extern "C" __global__ void __launch_bounds__(256, 4) softmax_grad_input(
     REAL* __restrict__ dx, const REAL* __restrict__ dy, const REAL* __restrict__ y,
     long long A, long long R, long long B, int TX, int TY) {
   __shared__ double sums[256];
