@@ -1,4 +1,4 @@
-"""Convolution whose tiles are divided among warps: every tile, the depth in parts, the fused end, the choice by layer."""
+"""Convolution with tiles divided among warps: every tile, the depth in parts, the fused end, the choice by layer."""
 
 from __future__ import annotations
 

@@ -64,12 +64,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) vectorised(
     if (DEEP) {
       const float* a_tile = as[buffer] + ty * PITCH_A;
 #pragma unroll 1  // a longer body makes the compiler fetch ahead until registers spill
-      for (int e = 0; e < DEPTH; e += 2) {
-        const float* b_row = b_tile + e * COLUMNS;
-        const float4 b00 = four(b_row), b01 = four(b_row + 64), b10 = four(b_row + COLUMNS), b11 = four(b_row + COLUMNS + 64);
+      for (int e = 0; e < DEPTH; e += 2, a_tile += 2, b_tile += 2 * COLUMNS) {
+        const float4 b00 = four(b_tile), b01 = four(b_tile + 64);
+        const float4 b10 = four(b_tile + COLUMNS), b11 = four(b_tile + COLUMNS + 64);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-          const float2 row = *reinterpret_cast<const float2*>(a_tile + 16 * i * PITCH_A + e);
+          const float2 row = *reinterpret_cast<const float2*>(a_tile + 16 * i * PITCH_A);
           add_row(sums[i], row.x, b00, b01);
           add_row(sums[i], row.y, b10, b11);
         }

@@ -31,6 +31,7 @@
 #define PITCH_A (DEEP ? DEPTH + 4 : ROWS)
 #define SIZE_A (DEEP ? ROWS * (DEPTH + 4) : DEPTH * ROWS)
 #define LANE_ROWS (WARP_ROWS / 8)
+#define UNROLL (LANE_ROWS == 8 ? 1 : 8)  // with 8 rows a longer body makes the compiler fetch ahead until registers spill
 
 __device__ __forceinline__ float4 four(const float* x) { return *reinterpret_cast<const float4*>(x); }
 
@@ -42,13 +43,13 @@ __device__ __forceinline__ void add_row(float (&sums)[8], float a, float4 b0, fl
 // Products of one step: a_tile and b_tile are where the lane's first row and column begin.
 __device__ __forceinline__ void multiply(float (&sums)[LANE_ROWS][8], const float* a_tile, const float* b_tile) {
   if (DEEP) {
-#pragma unroll 1  // a longer body makes the compiler fetch ahead until registers spill
-    for (int e = 0; e < DEPTH; e += 2) {
-      const float* b_row = b_tile + e * COLUMNS;
-      const float4 b00 = four(b_row), b01 = four(b_row + 16), b10 = four(b_row + COLUMNS), b11 = four(b_row + COLUMNS + 16);
+#pragma unroll UNROLL
+    for (int e = 0; e < DEPTH; e += 2, a_tile += 2, b_tile += 2 * COLUMNS) {
+      const float4 b00 = four(b_tile), b01 = four(b_tile + 16);
+      const float4 b10 = four(b_tile + COLUMNS), b11 = four(b_tile + COLUMNS + 16);
 #pragma unroll
       for (int i = 0; i < LANE_ROWS; ++i) {
-        const float2 row = *reinterpret_cast<const float2*>(a_tile + 8 * i * PITCH_A + e);
+        const float2 row = *reinterpret_cast<const float2*>(a_tile + 8 * i * PITCH_A);
         add_row(sums[i], row.x, b00, b01);
         add_row(sums[i], row.y, b10, b11);
       }
