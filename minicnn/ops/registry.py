@@ -224,7 +224,7 @@ class Operation:
             "no algorithm supports this problem",
             called=f"{self.name}.{problem.pass_name}",
             seen=f"shapes {problem.shapes}, {problem.dtype}, {problem.device}",
-            rule="; ".join(f"{name}: {self.algorithm(name).broken_rule(problem)}" for name in names)
+            rule="; ".join(f"{name}: {self.algorithm(name).broken_rule(problem)}" for name in (*names, *self._own))
             or f"it has none for the {'GPU' if problem.device == 'cuda' else 'CPU'}",
         )
 
@@ -325,7 +325,7 @@ def register_algorithm(
             raise AlgorithmError(
                 f"{pass_name} is not a function", called=f"register_algorithm({name!r}, {algorithm_name!r})"
             )
-    if algorithm_name in op.algorithms:
+    if algorithm_name in (*op.algorithms, *op.cuda):
         raise AlgorithmError(f"{algorithm_name!r} is built in", called=name, hint="choose another name")
     op._loaded[algorithm_name] = Algorithm(algorithm_name, dict(passes), supports, own=True)
     if algorithm_name not in op._own:
