@@ -13,7 +13,7 @@ from minicnn.ops import conv2d
 from minicnn.ops.conv2d import OPERATION
 from minicnn.ops.registry import algorithm
 
-ROUNDED = ("cuda_tf32", "cuda_bf16")  # see test_conv2d_tensor_cores.py
+ROUNDED = ("cuda_tf32", "cuda_bf16", "cuda_winograd")  # have tests and tolerances of their own
 RUNGS = tuple(name for name in OPERATION.cuda if name not in ROUNDED)
 EXACT = {"cuda_naive", "cuda_tiled", "cuda_registers"}  # have float64 too
 TOLERANCE = {np.float32: 2e-6, np.float64: 1e-13}

@@ -34,6 +34,7 @@ The passes, from `dy = dL/dy`::
 | cuda_registers | 8 x 8 numbers of the result in each thread's registers | all | on the GPU: groups 1 |
 | cuda_vectorised | tiles fetched 16 bytes at a time while others are multiplied | all | on the GPU: groups 1, float32 |
 | cuda_warps | tiles divided among warps, in sizes chosen by layer | all | on the GPU: groups 1, float32: the default |
+| cuda_winograd | F(4x4, 3x3), 36 products in one launch | forward, grad_input | 3x3, stride 1, float32; if named |
 | cuda_tf32 | on tensor cores, factors rounded to 10 bits | all | on the GPU: float32, groups 1; if it is named |
 | cuda_bf16 | on tensor cores, factors rounded to 7 bits | forward, grad_input | the same |
 """
@@ -225,7 +226,16 @@ OPERATION = Operation(
     backward=backward,
     passes=("forward", "grad_input", "grad_weight", "grad_bias"),
     algorithms=("winograd4", "winograd2", "direct", "im2col", "loops", "formula"),
-    cuda=("cuda_warps", "cuda_vectorised", "cuda_registers", "cuda_tiled", "cuda_naive", "cuda_tf32", "cuda_bf16"),
+    cuda=(
+        "cuda_warps",
+        "cuda_vectorised",
+        "cuda_registers",
+        "cuda_tiled",
+        "cuda_naive",
+        "cuda_winograd",
+        "cuda_tf32",
+        "cuda_bf16",
+    ),
     package=__name__,
     cost=_cost,
 )

@@ -106,7 +106,7 @@ class Rung:
         extra = () if not self.extra else (None if residual is None else self._channels(residual),)
         bias = None if b is None else self._padded(cuda_kernels.contiguous(b))
         self._run(work, y, self._channels(x), self._filters(w, shape, "forward"), bias, extra, relu, shape)
-        return _cut(y, (n, p, q, k)).transpose(0, 3, 1, 2)
+        return cut(y, (n, p, q, k)).transpose(0, 3, 1, 2)
 
     def grad_input(self, dy: Array, w: Array, *, x_shape: Shape, groups: int, **options: Any) -> Array:
         """dx: (N, C, H, W)."""
@@ -117,7 +117,7 @@ class Rung:
         work = Work("grad_input", rows, c, taps * k, remainders)
         filters = self._filters(w, shape, "grad_input")
         self._run(work, dx, self._channels(dy), filters, None, (None,) * self.extra, False, shape)
-        return _cut(dx, (n, h, width, x_shape[1])).transpose(0, 3, 1, 2)
+        return cut(dx, (n, h, width, x_shape[1])).transpose(0, 3, 1, 2)
 
     def grad_weight(self, dy: Array, x: Array, *, w_shape: Shape, groups: int, **options: Any) -> Array:
         """dw: (K, C, R, S)."""
@@ -125,7 +125,7 @@ class Rung:
         dw = cuda.empty((k, r, s, c), dy.dtype)
         work = Work("grad_weight", k, r * s * c, n * p * q)
         self._run(work, dw, self._channels(dy), self._channels(x), None, (None,) * self.extra, False, shape)
-        return _cut(dw, (w_shape[0], r, s, w_shape[1])).transpose(0, 3, 1, 2)
+        return cut(dw, (w_shape[0], r, s, w_shape[1])).transpose(0, 3, 1, 2)
 
     def _run(
         self,
@@ -165,22 +165,14 @@ class Rung:
         return n, h, width, self._full(c), self._full(k), *rest
 
     def _full(self, channels: int) -> int:
-        return tiles(channels, UNIT) * UNIT if self.aligned else channels
+        return full(channels) if self.aligned else channels
 
     def _channels(self, x: Array) -> Array:
         """Images (N, C, H, W) as the kernel reads them: (N, H, W, C)."""
         return self._padded(cuda_kernels.channels_last(x))
 
     def _padded(self, x: Array) -> Array:
-        """x (..., C), with zeros to a multiple of `UNIT`."""
-        c = x.shape[-1]
-        full = self._full(c)
-        if full == c:
-            return x
-        y = cuda.empty((*x.shape[:-1], full), x.dtype)
-        pad = cuda_kernels.kernel(HERE / "filters.cu", "pad_channels")
-        pad.over(y.size // UNIT, y, x, y.size // UNIT, c)
-        return y
+        return padded(x) if self.aligned else x
 
     def _filters(self, w: Array, shape: tuple[int, ...], pass_name: str) -> Array:
         """W as the kernel reads it: (K, R, S, C), or in the order of `filters.cu`."""
@@ -197,9 +189,25 @@ class Rung:
         return ordered
 
 
-def _cut(padded: Array, shape: Shape) -> Array:
+def full(channels: int) -> int:
+    """The next multiple of `UNIT`."""
+    return tiles(channels, UNIT) * UNIT
+
+
+def padded(x: Array) -> Array:
+    """x (..., C), with zeros to a multiple of `UNIT`; x itself if it is one."""
+    c = x.shape[-1]
+    if full(c) == c:
+        return x
+    y = cuda.empty((*x.shape[:-1], full(c)), x.dtype)
+    pad = cuda_kernels.kernel(HERE / "filters.cu", "pad_channels")
+    pad.over(y.size // UNIT, y, x, y.size // UNIT, c)
+    return y
+
+
+def cut(result: Array, shape: Shape) -> Array:
     """The first numbers of each axis, without the channels that were added."""
-    return cuda_kernels.contiguous(padded[tuple(slice(size) for size in shape)])
+    return cuda_kernels.contiguous(result[tuple(slice(size) for size in shape)])
 
 
 MOST_PIXELS = 2**15  # a side of an image with its padding: places are kept in 16 bits (conv_loads.cuh)
@@ -218,5 +226,5 @@ def supports_aligned(problem: Problem) -> str:
         size + 2 * pad >= MOST_PIXELS for s in shapes if len(s) == 4 for size, pad in zip(s[2:], padding, strict=True)
     ):
         return f"a side of an image with its padding must have fewer than {MOST_PIXELS} pixels"
-    full = [math.prod(s) // s[1] * (s[1] + UNIT) for s in shapes if len(s) == 4]
-    return "" if all(size < 2**31 for size in full) else "arrays, padded, must have fewer than 2^31 numbers"
+    sizes = [math.prod(s) // s[1] * (s[1] + UNIT) for s in shapes if len(s) == 4]
+    return "" if all(size < 2**31 for size in sizes) else "arrays, padded, must have fewer than 2^31 numbers"

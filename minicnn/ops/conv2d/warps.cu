@@ -19,6 +19,8 @@
 //          them, 1 or 2 apart in their number, want the same. So lane bit 0 is in lx and bit 1 in ly: in a read of a, lanes
 //          1 apart agree, in one of b lanes 2 apart. Half a warp reads 8 rows of a, from banks 20 i % 32 (vectorised.cu), or
 //          8 x 16 bytes side by side (GRAD_WEIGHT), and 2 x 16 bytes of b.
+//          gridDim.y plain products (FORWARD of kernels of one tap) of equal sizes, one behind the other in memory, are made in
+//          one launch: Winograd's convolution (winograd.cu) has 36.
 // Adds:    a warp of 64 x 32 reads 96 different numbers of shared memory for 2048 products; rows of 16 threads, as in
 //          vectorised.cu, make a warp of 16 x 128, which reads 144. Tiles fit the layer, and small layers fill the GPU.
 //          Bias, residual and ReLU cost no pass over memory of their own.
@@ -81,6 +83,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 512 / THREADS) warps(
   const Conv c = {CONV_ARGUMENTS};
   const Block<PASS> block(c, ROWS, COLUMNS, DEPTH);
   if (block.is_empty()) return;
+  const long long number = blockIdx.y, rows = block.product.rows, depth = block.product.depth;  // of several products
+  if (number > 0) {
+    a += number * rows * depth;
+    b += number * depth * block.product.columns;
+    out += number * rows * block.product.columns;
+  }
   __shared__ __align__(16) float as[2][SIZE_A];
   __shared__ __align__(16) float bs[2][DEPTH * COLUMNS];
   __shared__ int places[ROWS];  // of the rows in the result; worked out here, they take no registers in the loop
