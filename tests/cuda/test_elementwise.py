@@ -8,6 +8,7 @@ from compare import assert_close
 from on_gpu import on_gpu
 
 from minicnn.backends import cuda
+from minicnn.errors import DeviceError
 from minicnn.ops import elementwise
 from minicnn.ops.registry import algorithm
 
@@ -22,6 +23,8 @@ PAIRS = [
     ((1, 3, 1, 7), (2, 1, 5, 1)),
     ((4, 1), (3,)),
     ((2, 1, 3, 1, 2), (1, 5, 1, 2, 1)),
+    ((2, 1, 3, 1, 2, 1), (1, 3, 1, 2, 1, 2)),
+    ((1, 3, 1, 2, 1, 2), (2, 1, 3, 1, 2, 1)),
     ((0, 3, 2, 2), (3, 1, 1)),
     ((257,), (1,)),
 ]
@@ -104,6 +107,12 @@ def test_far_from_zero(gpu, name):
     with algorithm(**{name: "formula"}):
         y = forward(x)
     assert_close(on_gpu(forward, x), y, rtol=1e-6, nan_ok=True)
+
+
+def test_too_many_axes(gpu):
+    a, b = cuda.to_gpu(normal((2, 1) * 4)), cuda.to_gpu(normal((1, 2) * 4))
+    with pytest.raises(DeviceError, match="too many axes for the GPU"):
+        elementwise.add_forward(a, b)
 
 
 def test_images_stay_channels_last(gpu):
