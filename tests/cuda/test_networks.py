@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 from compare import assert_close
+from PIL import Image
 
 import minicnn
-from minicnn import nn, optim
+from minicnn import nn, optim, weights
 from minicnn.autograd import Tensor
 from minicnn.backends import cuda
 from minicnn.cli import main
@@ -146,10 +147,29 @@ def test_devices_do_not_mix(gpu):
 
 
 def test_finetune_on_the_gpu(gpu, tmp_path, capsys):
-    words = ["finetune", "--device", "cuda", "--per-class", "1", "--epochs", "1", "--no-compare", "--batch-size", "5"]
+    """The command line, with a folder of pictures; then the model that it wrote, on either device."""
+    rng = np.random.default_rng(0)
+    for name, level in (("dark", 40), ("light", 200)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(level - 20, level + 20, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    minicnn.manual_seed(0)
+    arguments = {"num_classes": 3, "width": 4, "stem": "small"}
+    info = weights.WeightsInfo("resnet18", arguments, ["a", "b", "c"], 16, (0.5,) * 3, (0.25,) * 3)
+    weights.save(tmp_path / "narrow.h5", resnet18(**arguments).state_dict(), info)
+    photos, run = str(tmp_path / "photos"), str(tmp_path / "run")
+    command(["finetune", photos, "--weights", str(tmp_path / "narrow.h5"), "--device", "cuda", "--epochs", "2"], run)
+    assert "fine-tuned" in capsys.readouterr().out
+    answers = []
+    for device in ("cpu", "cuda"):
+        command(["predict", f"{run}/model.h5", f"{photos}/dark/0.png", "--json", "--device", device])
+        (answer,) = json.loads(capsys.readouterr().out).values()
+        answers.append(dict(answer))
+    assert answers[0] == pytest.approx(answers[1], rel=1e-4)
+
+
+def command(words, out=""):
     with pytest.raises(SystemExit) as stop:
-        main([*words, "--out", str(tmp_path / "run"), "--json"])
-    out = capsys.readouterr().out
-    assert stop.value.code == 0, out
-    assert json.loads(out)["rows"][0]["way"] == "fine-tuned"
-    assert (tmp_path / "run" / "model.h5").exists()
+        main([*words, *(["--out", out] if out else [])])
+    assert stop.value.code == 0
