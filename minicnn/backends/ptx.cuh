@@ -38,8 +38,8 @@ __device__ __forceinline__ unsigned to_bf16x2(float low, float high) {
   return r;
 }
 
-// Four matrices of 8 lines of 16 bytes from shared memory: lane i points to line i % 8 of matrix i / 8, and gets in r[m]
-// the 4 bytes `member` of line `group` of matrix m.
+// Four matrices of 8 lines of 16 bytes from shared memory: lane i points to line i % 8 of matrix i / 8, and gets in
+// r[m] the 4 bytes `member` of line `group` of matrix m.
 __device__ __forceinline__ void load_matrices(unsigned (&r)[4], const void* line) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])

@@ -7,14 +7,17 @@ holds the rounding too, and is far stricter than a tolerance of rounded numbers.
 from __future__ import annotations
 
 import numpy as np
+import nvrtc
 import pytest
 from compare import assert_close
 from on_gpu import on_gpu
 from test_conv2d import CASES, arrays, by_formula
 
+from minicnn.backends import cuda_kernels
 from minicnn.errors import AlgorithmError
 from minicnn.ops import conv2d
 from minicnn.ops.conv2d import tensor_cores
+from minicnn.ops.conv2d.cuda_common import HERE, PASSES
 from minicnn.ops.registry import algorithm
 
 TOLERANCE = 2e-6
@@ -126,6 +129,22 @@ def test_float64_is_refused(gpu, rung):
     x, w, _, _, options = arrays(CASES["3x3"], np.float64)
     with algorithm(conv2d=rung), pytest.raises(AlgorithmError, match="numbers must be float32"):
         on_gpu(conv2d.forward, x, w, **options)
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+@pytest.mark.parametrize(("rung", "pass_name"), [(rung, name) for rung, (_, names) in RUNGS.items() for name in names])
+def test_two_blocks_of_the_largest_tile_fit(rung, pass_name, arch):
+    """Layers of real networks take it; those of the tests do not, so `test_compiles.py` does not see it."""
+    if nvrtc.missing():
+        pytest.skip(nvrtc.missing())
+    name, tile = rung.removeprefix("cuda_"), tensor_cores.TILES[0]
+    macros = {"PASS": PASSES[pass_name], "STAGES": tensor_cores.STAGES, **tile.macros()}
+    code = cuda_kernels.source(HERE / f"{name}.cu")
+    needs = nvrtc.compiled(code, [f"-D{key}={value}" for key, value in macros.items()], arch)[name]
+    assert (needs.spilled, needs.stack) == (0, 0)
+    assert 2 * tensor_cores.THREADS * needs.registers <= 65536
+    shared = {"sm_80": 164 << 10, "sm_90": 228 << 10}[arch]  # of a multiprocessor; 1 KiB a block is the system's
+    assert 2 * (tile.shared(pass_name == "grad_weight") + 1024) <= shared
 
 
 def test_small_layers_take_small_tiles():

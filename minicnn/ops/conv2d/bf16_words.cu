@@ -1,6 +1,7 @@
 // Float channels rounded to bf16, as bf16.cu reads them.
 //
-// Shapes:  from (rows, C), to (rows, PADDED / 2) words of two bf16, the first in the lower half; PADDED is a multiple of 8.
+// Shapes:  from (rows, C), to (rows, PADDED / 2) words of two bf16, the first in the lower half; PADDED is a multiple
+//          of 8.
 // Formula: to[i, c] = bf16(from[i, c]) for c < C, else 0.
 // Work:    one thread writes 16 bytes, 8 numbers. It reads 16 bytes at a time too where no channels are added.
 #include "ptx.cuh"

@@ -38,6 +38,10 @@ class Tile(NamedTuple):
         each = blocks / PROCESSORS if divisible else tiles(blocks, PROCESSORS)
         return each * self.rows * self.columns / self.rate
 
+    def macros(self) -> dict[str, int]:
+        """What says so to the kernel."""
+        return {key.upper(): getattr(self, key) for key in ("rows", "columns", "warp_rows", "warp_columns")}
+
     def shared(self, wide: bool) -> int:
         """Bytes of shared memory."""
         lines = self.rows + self.columns
@@ -86,8 +90,7 @@ def _choose(rows: int, columns: int, layers: int, divisible: bool) -> Tile:
 
 def _run(tile: Tile, name: str, pass_name: str, size: tuple[int, int, int], *arguments: Any) -> None:
     *arrays, shape = arguments
-    sizes = {"ROWS": tile.rows, "COLUMNS": tile.columns, "WARP_ROWS": tile.warp_rows, "WARP_COLUMNS": tile.warp_columns}
-    kernel = cuda_kernels.kernel(HERE / f"{name}.cu", name, PASS=PASSES[pass_name], STAGES=STAGES, **sizes)
+    kernel = cuda_kernels.kernel(HERE / f"{name}.cu", name, PASS=PASSES[pass_name], STAGES=STAGES, **tile.macros())
     rows, columns, layers = size
     grid = tile.blocks(rows, columns), 1, layers
     kernel(grid, (THREADS,), *arrays, *shape, shared=tile.shared(pass_name == "grad_weight"))

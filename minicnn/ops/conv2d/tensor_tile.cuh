@@ -3,20 +3,21 @@
 // A word is 4 bytes, one float or two bf16. A slab is 16 words of depth: 64 bytes a row, four copies of 16 bytes.
 // ROWS x COLUMNS is the block's tile, WARP_ROWS x WARP_COLUMNS a warp's, STAGES how many slabs there is room for.
 //
-// A lane of a warp, (group, member) = (lane / 4, lane % 4), must hold certain words of a and b for the tensor cores' small
-// products (ptx.cuh). One instruction reads 16 bytes a lane, which serve two small products or more, without two lanes that
-// are served together meeting in a bank. (Bank: 4-byte word of an address modulo 32; here units of 16 bytes modulo 8.)
+// A lane of a warp, (group, member) = (lane / 4, lane % 4), must hold certain words of a and b for the tensor cores'
+// small products (ptx.cuh). One instruction reads 16 bytes a lane, which serve two small products or more, without two
+// lanes that are served together meeting in a bank. (Bank: 4-byte word of an address modulo 32; here units of 16 bytes
+// modulo 8.)
 //
-//   deep (FORWARD, GRAD_INPUT): tile[line][4 units, 1 left free]. `load_matrices` fetches four matrices of 8 lines, one unit
-//     wide, and deals their words out as small products want them. Banks: the lines of a matrix begin 5 units apart, and
-//     5 * line modulo 8 differs for 8 lines.
-//   wide (GRAD_WEIGHT): tile[depth][LINES / 4 units, 2 left free]. A lane reads depth 4 i + member, unit `group` of 32 lines:
-//     a word of 4 lines, each for another small product. Banks: 8 lanes are served together, of two neighbouring groups;
-//     each depth begins 2 units further on, and 2 member + group modulo 8 differs.
+//   deep (FORWARD, GRAD_INPUT): tile[line][4 units, 1 left free]. `load_matrices` fetches four matrices of 8 lines, one
+//     unit wide, and deals their words out as small products want them. Banks: the lines of a matrix begin 5 units
+//     apart, and 5 * line modulo 8 differs for 8 lines.
+//   wide (GRAD_WEIGHT): tile[depth][LINES / 4 units, 2 left free]. A lane reads depth 4 i + member, unit `group` of 32
+//     lines: a word of 4 lines, each for another small product. Banks: 8 lanes are served together, of two neighbouring
+//     groups; each depth begins 2 units further on, and 2 member + group modulo 8 differs.
 //
-// So rows and columns of the small products are not those of the tile in order, and the result is written to match. Columns
-// are arranged, in wide tiles by themselves, such that a lane ends with columns 8 member ... 8 member + 7 of every 32, and
-// writes 16 bytes at once.
+// So rows and columns of the small products are not those of the tile in order, and the result is written to match.
+// Columns are arranged, in wide tiles by themselves, such that a lane ends with columns 8 member ... 8 member + 7 of
+// every 32, and writes 16 bytes at once.
 #include "conv_loads.cuh"
 
 #define THREADS 128
@@ -58,8 +59,9 @@ template <int Kind> struct LoadFilters {
   }
 };
 
-// A warp's part of the result: it multiplies slabs, and knows which row and columns its numbers belong to. `Numbers` says
-// what words are: `Numbers::word` makes a tensor core's word of one in memory, `Numbers::multiply` is a small product.
+// A warp's part of the result: it multiplies slabs, and knows which row and columns its numbers belong to. `Numbers`
+// says what words are: `Numbers::word` makes a tensor core's word of one in memory, `Numbers::multiply` is a small
+// product.
 template <class Numbers, int Kind> struct Warp {
   static constexpr bool DEEP = Kind != GRAD_WEIGHT;
   static constexpr int A_PITCH = DEEP ? PITCH : ROWS + 8, B_PITCH = DEEP ? PITCH : COLUMNS + 8;  // floats
@@ -162,11 +164,12 @@ template <class Numbers, int Kind> struct Warp {
   }
 };
 
-// Slabs of depth one after another: while the tensor cores work on one, the copies of the next STAGES - 1 are under way. The
-// barrier says two things: the slab that all threads waited for, each for its own copies, is there for all; and all have
-// read the slab before it, whose place the next copies take.
+// Slabs of depth one after another: while the tensor cores work on one, the copies of the next STAGES - 1 are under way.
+// The barrier says two things: the slab that all threads waited for, each for its own copies, is there for all; and all
+// have read the slab before it, whose place the next copies take.
 template <class Numbers, int Kind, class A, class B>
-__device__ __forceinline__ void multiply_slabs(Warp<Numbers, Kind>& warp, float* memory, A& load_a, B& load_b, int slabs) {
+__device__ __forceinline__ void multiply_slabs(
+    Warp<Numbers, Kind>& warp, float* memory, A& load_a, B& load_b, int slabs) {
   constexpr int A_SIZE = Warp<Numbers, Kind>::A_SIZE, STAGE = A_SIZE + Warp<Numbers, Kind>::B_SIZE;
   auto load = [&](int stage) {
     load_a(memory + stage * STAGE);

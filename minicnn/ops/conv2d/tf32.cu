@@ -1,18 +1,19 @@
-// Convolution on tensor cores in TF32: float arrays whose numbers are rounded, as factors, to TF32's 10 bits of mantissa
-// (nearest, ties away from zero; float has 23). Products are exact, sums are floats. All three passes.
+// Convolution on tensor cores in TF32: float arrays whose numbers are rounded, as factors, to TF32's 10 bits of
+// mantissa (nearest, ties away from zero; float has 23). Products are exact, sums are floats. All three passes.
 //
-// Shapes:  see conv.cuh: out (rows, columns) = a (rows, depth) b (depth, columns), PASS says which pass that is. Channel
-//          counts are multiples of 4; GRAD_INPUT takes w as (C, R, S, K).
+// Shapes:  see conv.cuh: out (rows, columns) = a (rows, depth) b (depth, columns), PASS says which pass that is. The
+//          channels of the depth, and of all axes for GRAD_WEIGHT, are multiples of 4; GRAD_INPUT takes w as
+//          (C, R, S, K).
 // Formula: out[i, j] = sum over d of tf32(a(i, d)) tf32(b(d, j)), and bias[j] where there is one.
-// Work:    a block of four warps makes ROWS x COLUMNS numbers of the result; a warp WARP_ROWS x WARP_COLUMNS of them, in
-//          small products 16 x 8 x 8 of the tensor cores, whose sums stay in registers:
+// Work:    a block of four warps makes ROWS x COLUMNS numbers of the result; a warp WARP_ROWS x WARP_COLUMNS of them,
+//          in small products 16 x 8 x 8 of the tensor cores, whose sums stay in registers:
 //
-//              b: 16 x COLUMNS          in steps of 16 through the depth: copies of a later slab begin (conv_loads.cuh); each
-//              +------+------+          warp reads its lines of a and b of this slab from shared memory, rounds them, and
-//     a: +-----+ warp | warp |          multiplies each 16 rows with each 8 columns (tensor_tile.cuh says where numbers lie).
-//        |     +------+------+
-//        |     | warp | warp |          Which tile and which part of the depth: Block in conv.cuh.
-//        +-----+------+------+
+//              b: 16 x COLUMNS      in steps of 16 through the depth: copies of a later slab begin (conv_loads.cuh);
+//              +------+------+      each warp reads its lines of a and b of this slab from shared memory, rounds them,
+//     a: +-----+ warp | warp |      and multiplies each 16 rows with each 8 columns (tensor_tile.cuh says where numbers
+//        |     +------+------+      lie).
+//        |     | warp | warp |
+//        +-----+------+------+      Which tile and which part of the depth: Block in conv.cuh.
 //
 // Adds:    the tensor cores, which do 1024 multiplications for one instruction of a warp, where the float units do 32.
 #include "tensor_tile.cuh"

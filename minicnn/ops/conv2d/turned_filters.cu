@@ -2,8 +2,8 @@
 //
 // Shapes:  w (K, TAPS, C), turned (C, TAPS, K4); K4 is K rounded up to a multiple of 4.
 // Formula: turned[c, tap, k] = w[k, tap, c] for k < K, else 0.
-// Work:    a block of 32 x 4 threads turns 32 x 32 numbers of a tap, by shared memory, so that neighbouring threads both
-//          read and write neighbouring numbers. Lines of 33 numbers: a column then lies in 32 different banks.
+// Work:    a block of 32 x 4 threads turns 32 x 32 numbers of a tap, by shared memory, so that neighbouring threads
+//          both read and write neighbouring numbers. Lines of 33 numbers: a column then lies in 32 different banks.
 extern "C" __global__ void __launch_bounds__(128) turned_filters(
     float* __restrict__ turned, const float* __restrict__ w, int K, int TAPS, int C, int K4) {
   __shared__ float tile[32][33];
