@@ -12,17 +12,24 @@ in a process each, which prints into `one.cu.log` and notes its exit status ther
 
 from __future__ import annotations
 
+import atexit
 import json
+import math
 import os
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minicnn.backends import cuda_kernels
 from minicnn.errors import AlgorithmError
-from minicnn.study.emulator import emulated
+from minicnn.study.emulator import emulated, stand_in
 from minicnn.study.emulator.build import Module
+
+LAUNCHES = {"thread": 2, "address": 10**9}  # of each kernel with the same macros
+MOST_THREADS = 3000  # of a launch that ThreadSanitizer watches
 
 
 def plant(file: str, old: str, new: str) -> None:
@@ -40,16 +47,41 @@ def plant(file: str, old: str, new: str) -> None:
     cuda_kernels._lines = lines
 
 
+def watch_some_launches(sanitizer: str) -> None:
+    """Watch the first launches of each kernel; ThreadSanitizer takes a millisecond for each thread of a GPU."""
+    real, launches = stand_in.RawKernel.__call__, Counter()
+
+    def launch(self: stand_in.RawKernel, grid: Any, block: Any, *arguments: Any, **options: Any) -> None:
+        key = self._name, self._module._code, self._module._options
+        threads = math.prod(grid) * math.prod(block)
+        watch = launches[key] < LAUNCHES[sanitizer] and (sanitizer != "thread" or threads <= MOST_THREADS)
+        launches[key] += watch
+        token = stand_in.sanitizer.set(sanitizer if watch else "")
+        try:
+            real(self, grid, block, *arguments, **options)
+        finally:
+            stand_in.sanitizer.reset(token)
+        if not watch and not launches[key]:
+            never.add(self._name)
+        elif watch:
+            never.discard(self._name)
+
+    never: set[str] = set()
+    stand_in.RawKernel.__call__ = launch
+    atexit.register(lambda: never and print(f"too many threads in every launch of {', '.join(sorted(never))}"))
+
+
 def run_cases(sanitizer: str, algorithms: list[str]) -> None:
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
     import gpu_cases
 
+    watch_some_launches(sanitizer)
     for entry in algorithms:
         operation, algorithm = entry.split(":")
-        for case in gpu_cases.cases(operation):
+        for case in reversed(gpu_cases.cases(operation)):  # the larger ones first, which have several blocks
             print(f"{operation} {algorithm}: {case.label}", flush=True)
             try:
-                with emulated(sanitize=sanitizer):
+                with emulated():
                     case.run(algorithm, np.float32)
             except AlgorithmError as error:
                 if "does not support this problem" not in str(error):

@@ -60,7 +60,7 @@ class Module:
         _check_loaded(sanitize)
         found = KERNEL.findall(COMMENT.sub("", code))
         self._names = [name for _, name in found]
-        code = DYNAMIC.sub(r"\1 *\2 = (\1 *)emulator::dynamic_shared;", code)
+        code = DYNAMIC.sub(r"\1 *&\2 = (\1 *&)emulator::dynamic_shared;", code)
         code = SHARED.sub(r"auto &\2 = emulator::shared<\1 \3, __COUNTER__>();", code)
         kernels = "".join(f"EMULATED_KERNEL({name}, {bounds or 1024})\n" for bounds, name in found)
         macros = [option for option in options if option.startswith("-D")]

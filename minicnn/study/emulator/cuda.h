@@ -4,7 +4,7 @@
 // then the next one runs (scheduler.cpp). Runs are deterministic, and the order of the threads is a parameter.
 //
 // Before compiling, build.py turns   __shared__ T a[N];         into   auto &a = emulator::shared<T[N], __COUNTER__>();
-//                             and   extern __shared__ T a[];    into   T *a = (T *)emulator::dynamic_shared;
+//                             and   extern __shared__ T a[];    into   T *&a = (T *&)emulator::dynamic_shared;
 #pragma once
 #include <algorithm>
 #include <cmath>
