@@ -96,9 +96,9 @@ def test_gradcheck_of_an_unknown_operation(run, one_line):
 
 
 def test_algorithms(run, one_line):
-    listed = ["conv2d", "winograd4,", "winograd2,", "direct,", "im2col,", "loops,", "formula"]
-    assert run("algorithms", "conv2d")[1].split() == listed
-    assert json.loads(run("algorithms", "--json")[1])["linear"] == ["tiled", "matmul", "loops", "formula"]
+    listed = ["conv2d", "winograd4,", "winograd2,", "direct,", "im2col,", "loops,", "formula,", "cuda_warps,"]
+    assert run("algorithms", "conv2d")[1].split()[: len(listed)] == listed
+    assert json.loads(run("algorithms", "--json")[1])["linear"] == ["tiled", "matmul", "loops", "formula", "cuda"]
     code, _, err = run("algorithms", "conv3d")
     assert code == 2
     assert "no operation is named 'conv3d'" in one_line(err)
@@ -203,6 +203,11 @@ def test_algorithms_say_which_runs_and_why(run, one_line):
     found = json.loads(run("algorithms", *stem, "--json")[1])
     assert found["forward"]["runs"] == "direct"
     assert found["forward"]["refused"]["winograd4"] == "the kernel must be 3x3"
+    found = json.loads(run("algorithms", *stem, "--device", "cuda", "--json")[1])
+    assert found["forward"]["runs"] == "cuda_warps"
+    assert "cuda_tiled" in found["grad_weight"]["fits"]
+    assert found["forward"]["refused"]["cuda_winograd"] == "the kernel must be 3x3"
+    assert "no such device" in one_line(run("algorithms", *stem, "--device", "tpu")[2])
     for wrong in ("8x64x56", "8x64x56x0", "a"):
         code, _, err = run("algorithms", "--shape", wrong)
         assert code == 2
