@@ -1,5 +1,5 @@
-// The three passes of a convolution as one matrix product, out[i, j] = sum over d of a(i, d) b(d, j), with three ways of
-// reading it from memory: no matrix of windows is ever written ("implicit" matrix product).
+// The three passes of a convolution as one matrix product, out[i, j] = sum over d of a(i, d) b(d, j), with three ways
+// of reading it from memory: no matrix of windows is ever written ("implicit" matrix product).
 //
 //   PASS         rows i      columns j   depth d     a(i, d)                            b(d, j)
 //   FORWARD      n, p, q     k           r, s, c     x[n, p SH + r DH - PH, ..., c]     w[k, r, s, c]
@@ -9,8 +9,8 @@
 // Arrays are channels last: x (N, H, W, C), w (K, R, S, C), y (N, P, Q, K); outside the image x is 0.
 //
 // GRAD_INPUT with a stride: p SH = h + PH - r DH has a solution only for some r. Pixels with the same remainder
-// (h + PH) % SH use the same r = remainder + SH t, t = 0, 1, ..., so each of the SH x SW remainders is a small dense product
-// of its own (its number is `parity`), and nothing is multiplied by zero. (Needs stride 1 or dilation 1.)
+// (h + PH) % SH use the same r = remainder + SH t, t = 0, 1, ..., so each of the SH x SW remainders is a small dense
+// product of its own (its number is `parity`), and nothing is multiplied by zero. (Needs stride 1 or dilation 1.)
 #define FORWARD 0
 #define GRAD_INPUT 1
 #define GRAD_WEIGHT 2
@@ -19,10 +19,10 @@
 
 struct Conv { int N, H, W, C, K, R, S, P, Q, SH, SW, PH, PW, DH, DW; };
 
-// Images (N, height, width, channels) are read at the sum of two places: where a window begins (which may lie outside the
-// image) and a tap, counted from there. Both parts know their offset in memory. So a(i, d) is read at the sum of a place of
-// the row, a_row(i), and one of the depth, a_depth(d), and b(d, j) at b_depth(d) + b_column(j): what does not change in a
-// loop is worked out before it. Where a factor is a plain matrix, h and w are 0.
+// Images (N, height, width, channels) are read at the sum of two places: where a window begins (which may lie outside
+// the image) and a tap, counted from there. Both parts know their offset in memory. So a(i, d) is read at the sum of a
+// place of the row, a_row(i), and one of the depth, a_depth(d), and b(d, j) at b_depth(d) + b_column(j): what does not
+// change in a loop is worked out before it. Where a factor is a plain matrix, h and w are 0.
 struct Place { int h, w, offset; };
 #define OUTSIDE Place{-(1 << 29), 0, 0}  // whatever is added: the place of rows, columns and depths that there are not
 struct Images {
@@ -41,8 +41,8 @@ template <class T> __device__ T read(const T* x, const Place& one, const Place& 
   return one.h + other.h < 0 ? T(0) : x[one.offset + other.offset];
 }
 
-// One axis of GRAD_INPUT: the pixels h = first + stride i, i < pixels, and the taps r = remainder + stride t, t < taps, that
-// reach them, from p = start + i - step t.
+// One axis of GRAD_INPUT: the pixels h = first + stride i, i < pixels, and the taps r = remainder + stride t, t < taps,
+// that reach them, from p = start + i - step t.
 struct Residue {
   int first, pixels, taps, start, step;
   __device__ Residue(int remainder, int size, int kernel, int stride, int pad, int dilation) {
@@ -62,7 +62,8 @@ template <> struct Product<FORWARD> {
   const int taps_h, taps_w;  // the depth counts (taps_h, taps_w, channels)
   int rows, columns, depth;
   __device__ Product(const Conv& c, int)
-      : c(c), images{c.H, c.W, c.C}, taps_h(c.R), taps_w(c.S), rows(c.N * c.P * c.Q), columns(c.K), depth(c.R * c.S * c.C) {}
+      : c(c), images{c.H, c.W, c.C}, taps_h(c.R), taps_w(c.S), rows(c.N * c.P * c.Q), columns(c.K),
+        depth(c.R * c.S * c.C) {}
   __device__ Place window(int n, int p, int q) const { return images.window(n, p * c.SH - c.PH, q * c.SW - c.PW); }
   __device__ Place window(int i) const { return window(i / (c.Q * c.P), i / c.Q % c.P, i % c.Q); }
   __device__ Place tap(int r, int s, int ch) const { return images.tap(r * c.DH, s * c.DW, ch); }
@@ -126,10 +127,10 @@ template <> struct Product<GRAD_WEIGHT> {
   __device__ int out(int i, int j) const { return i * columns + j; }
 };
 
-// Which tile of the result a block makes, from which part of the depth. blockIdx.x counts the tiles, columns fastest: blocks
-// that run at the same time then read the same rows of `a`. blockIdx.z counts the remainders of the stride (GRAD_INPUT),
-// and parts of the depth where the tiles alone would not fill the GPU: each part writes a result of its own, and
-// conv_sums.cu adds them. Parts begin at multiples of `step`.
+// Which tile of the result a block makes, from which part of the depth. blockIdx.x counts the tiles, columns fastest:
+// blocks that run at the same time then read the same rows of `a`. blockIdx.z counts the remainders of the stride
+// (GRAD_INPUT), and parts of the depth where the tiles alone would not fill the GPU: each part writes a result of its
+// own, and conv_sums.cu adds them. Parts begin at multiples of `step`.
 template <int Kind> struct Block {
   const Product<Kind> product;
   int row, column, part, begin, end;

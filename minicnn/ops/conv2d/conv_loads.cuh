@@ -1,13 +1,14 @@
-// Tiles of the two factors of a convolution's matrix product (conv.cuh), fetched into shared memory by asynchronous copies
-// of 16 bytes. Numbers are float; C and K must be multiples of 4 (the host pads them), so 4 neighbouring channels are one
-// copy and lie in one tap. That asks for less padding than channels in multiples of the tile's depth would, and costs no
-// more: each thread fetches the same few chunks of every tile, and walks through the taps and channels of its own.
+// Tiles of the two factors of a convolution's matrix product (conv.cuh), fetched into shared memory by asynchronous
+// copies of 16 bytes. Numbers are float; C and K must be multiples of 4 (the host pads them), so 4 neighbouring
+// channels are one copy and lie in one tap. That asks for less padding than channels in multiples of the tile's depth
+// would, and costs no more: each thread fetches the same few chunks of every tile, and walks through the taps and
+// channels of its own.
 //
 //   Product<PASS> product(shape, parity);
 //   LoadA<PASS, ROWS, DEPTH, THREADS, PITCH> load_a(product, a, first_row, begin);
 //   LoadB<PASS, COLUMNS, DEPTH, THREADS, PITCH> load_b(product, b, first_column, begin);
-//   load_a(tile); load_b(tile);          // start the copies of depths begin ... begin + DEPTH - 1; the next call, of the
-//   copy_commit();                       // next DEPTH; zeros for rows and columns outside, and behind the last depth
+//   load_a(tile); load_b(tile);  // start the copies of depths begin ... begin + DEPTH - 1; the next call, of the next
+//   copy_commit();               // DEPTH; zeros for rows and columns outside, and behind the last depth
 //
 // All THREADS threads of the block (threadIdx.x) call them. How a tile lies in shared memory:
 //
@@ -18,11 +19,11 @@
 // PITCH must be a multiple of 4, and tiles must be aligned to 16 bytes.
 //
 // Memory:  x and dy as everywhere, channels last. w is brought into the order in which b is read, columns side by side
-//          (filters.cu): (R, S, C, K) for FORWARD; for GRAD_INPUT, remainder of the stride by remainder, the taps that reach
-//          it: (SH, SW, T, U, K, C) with T = ceil(R / SH), U = ceil(S / SW), and of each T, U only the first taps that
-//          there are. So b is a plain matrix in both.
-// Indices: rows (FORWARD, GRAD_INPUT) and columns (GRAD_WEIGHT) are divided into image and place, or tap and channel, once,
-//          before the loop. In the loop the depth goes forward as digits of a number: additions, no division.
+//          (filters.cu): (R, S, C, K) for FORWARD; for GRAD_INPUT, remainder of the stride by remainder, the taps that
+//          reach it: (SH, SW, T, U, K, C) with T = ceil(R / SH), U = ceil(S / SW), and of each T, U only the first taps
+//          that there are. So b is a plain matrix in both.
+// Indices: rows (FORWARD, GRAD_INPUT) and columns (GRAD_WEIGHT) are divided into image and place, or tap and channel,
+//          once, before the loop. In the loop the depth goes forward as digits of a number: additions, no division.
 #include "conv.cuh"
 #include "ptx.cuh"
 
@@ -30,7 +31,7 @@
 struct Packed {
   int offset, h_w;
   __device__ void operator=(const Place& place) {
-    offset = place.offset, h_w = max(place.h, -(1 << 15)) << 16 | (place.w & 0xffff);
+    offset = place.offset, h_w = max(place.h, -(1 << 15)) * (1 << 16) | (place.w & 0xffff);
   }
   __device__ operator Place() const { return {h_w >> 16, (short)h_w, offset}; }
 };
@@ -53,10 +54,11 @@ struct Digits {
   }
 };
 
-// Rows are windows, the depth is taps and channels: A of FORWARD and GRAD_INPUT. A thread fetches 4 channels of a few rows.
+// Rows are windows, the depth is taps and channels: A of FORWARD and GRAD_INPUT. A thread fetches 4 channels of a few
+// rows.
 template <int Kind, int Rows, int Depth, int Threads, int Pitch> struct LoadA {
   static constexpr int PER_ROW = Depth / 4, AT_ONCE = Threads / PER_ROW, COUNT = Rows / AT_ONCE;
-  static_assert(Depth % 4 == 0 && Threads % PER_ROW == 0 && Rows % AT_ONCE == 0 && Pitch % 4 == 0, "tiles do not divide");
+  static_assert(Depth % 4 == 0 && Threads % PER_ROW == 0 && Rows % AT_ONCE == 0 && Pitch % 4 == 0, "do not divide");
   const Product<Kind>& product;
   const float* const from;
   Digits at;  // tap and channel of the thread's chunk
@@ -129,7 +131,8 @@ struct LoadB<FORWARD, Columns, Depth, Threads, Pitch> : LoadMatrix<Columns, Dept
 template <int Columns, int Depth, int Threads, int Pitch>
 struct LoadB<GRAD_INPUT, Columns, Depth, Threads, Pitch> : LoadMatrix<Columns, Depth, Threads, Pitch> {
   __device__ LoadB(const Product<GRAD_INPUT>& product, const float* from, int first, int begin)
-      : LoadMatrix<Columns, Depth, Threads, Pitch>(from + product.filters(), product.depth, product.columns, first, begin) {}
+      : LoadMatrix<Columns, Depth, Threads, Pitch>(
+            from + product.filters(), product.depth, product.columns, first, begin) {}
 };
 
 // Columns are taps and channels of x, the depth is windows.

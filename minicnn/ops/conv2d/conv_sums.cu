@@ -1,11 +1,11 @@
 // Sums that the passes of a convolution end with, always in the same order.
 //
 // sum_parts:   dw[i] = sum over z of parts[z, i], z = 0, 1, ...; parts (Z, count). One thread a number of dw.
-// finish_parts: y[i] = the same sum, + bias[i % K], + residual[i], and the positive part of that if relu; what is null is
-//               left out. y (..., K).
-// column_sums: parts[b, k] = sum over the pixels of part b of dy[pixel, k]; dy (pixels, K). A block has 32 x 8 threads: 32
-//              channels, which lie side by side, times 8 threads that take every eighth pixel of the block's part; the
-//              eight sums meet in shared memory. db is the sum of the parts.
+// finish_parts: y[i] = the same sum, + bias[i % K], + residual[i], and the positive part of that if relu; what is null
+//               is left out. y (..., K).
+// column_sums: parts[b, k] = sum over the pixels of part b of dy[pixel, k]; dy (pixels, K). A block has 32 x 8 threads:
+//              32 channels, which lie side by side, times 8 threads that take every eighth pixel of the block's part;
+//              the eight sums meet in shared memory. db is the sum of the parts.
 
 extern "C" __global__ void __launch_bounds__(256) sum_parts(
     REAL* __restrict__ dw, const REAL* __restrict__ parts, int count, int Z) {
@@ -17,8 +17,8 @@ extern "C" __global__ void __launch_bounds__(256) sum_parts(
 }
 
 extern "C" __global__ void __launch_bounds__(256) finish_parts(
-    REAL* __restrict__ y, const REAL* __restrict__ parts, const REAL* __restrict__ bias, const REAL* __restrict__ residual,
-    bool relu, int K, int count, int Z) {
+    REAL* __restrict__ y, const REAL* __restrict__ parts, const REAL* __restrict__ bias,
+    const REAL* __restrict__ residual, bool relu, int K, int count, int Z) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count) return;
   REAL sum = 0;

@@ -185,7 +185,8 @@ class Rung:
             sh = sw = 1
         ordered = cuda.empty((sh * sw * tiles(r, sh) * tiles(s, sw) * k * c,), w.dtype)
         order = cuda_kernels.kernel(HERE / "filters.cu", "order_filters")
-        order.over(k * r * s * c, ordered, last, forward, w.shape[0], w.shape[1], k, c, r, s, sh, sw)
+        grid = tiles(c, 32), tiles(k, 32), r * s
+        order(grid, (256,), ordered, last, forward, w.shape[0], w.shape[1], k, c, r, s, sh, sw)
         return ordered
 
 

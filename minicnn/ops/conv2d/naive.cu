@@ -5,7 +5,8 @@
 //          dx[n,h,w,c] = sum over k,r,s of dy[n,p,q,k] w[k,r,s,c]   where p SH = h + PH - r DH, q alike
 //          dw[k,r,s,c] = sum over n,p,q of dy[n,p,q,k] x[n, p SH + r DH - PH, ..., c]
 // Work:    neighbouring threads have neighbouring channels of the result. Loops: r, s, then channels; for dw: n, p, q.
-//          Every number is fetched as often as it is used: R S K times each number of x. That is what the next rungs mend.
+//          Every number is fetched as often as it is used: R S K times each number of x. That is what the next rungs
+//          mend.
 #include "conv.cuh"
 
 extern "C" __global__ void __launch_bounds__(256) naive_forward(

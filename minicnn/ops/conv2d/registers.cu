@@ -2,19 +2,20 @@
 //
 // Shapes:  see conv.cuh: out (rows, columns) = a (rows, depth) b (depth, columns), PASS says which pass that is.
 // Formula: out[i, j] = sum over d of a(i, d) b(d, j), and bias[j] where there is one.
-// Work:    a block of 8 x 16 threads makes 128 x 64 numbers, in steps of 8 through the depth. For each depth a thread reads
-//          8 numbers of a and 8 of b from shared memory, and multiplies each with each:
+// Work:    a block of 8 x 16 threads makes 128 x 64 numbers, in steps of 8 through the depth. For each depth a thread
+//          reads 8 numbers of a and 8 of b from shared memory, and multiplies each with each:
 //
-//              b[tx], b[tx + 8], ...       64 products for 16 numbers read: 4 a number. One number of the result a thread,
-//              +---+---+---+               as in tiled.cu, is half a product a number: shared memory is then the limit.
-//     a[ty]    |   |   |   |
-//     a[ty+16] |   |   |   |               Neighbouring threads have neighbouring columns, so they read and write side by side.
+//              b[tx], b[tx + 8], ...
+//              +---+---+---+
+//     a[ty]    |   |   |   |        64 products for 16 numbers read: 4 a number. One number of the result a thread, as
+//     a[ty+16] |   |   |   |        in tiled.cu, is half a product a number: shared memory is then the limit.
 //     ...      |   |   |   |
 //
-//          Tiles are fetched as a and b lie in memory: neighbouring threads take neighbouring depths of FORWARD's a and b and
-//          of GRAD_INPUT's a, else neighbouring rows or columns. What says where a row (window) begins does not change in the
-//          loop, and is worked out before it. Rows of shared memory are 4 numbers longer than tiles: 8 depths x 4 rows that a
-//          warp writes at once lie in 4 depth + row, 32 different banks.
+//          Neighbouring threads have neighbouring columns, so they read and write side by side.
+//          Tiles are fetched as a and b lie in memory: neighbouring threads take neighbouring depths of FORWARD's a and
+//          b and of GRAD_INPUT's a, else neighbouring rows or columns. What says where a row (window) begins does not
+//          change in the loop, and is worked out before it. Rows of shared memory are 4 numbers longer than tiles: 8
+//          depths x 4 rows that a warp writes at once lie in 4 depth + row, 32 different banks.
 // Adds:    8 times fewer reads of shared memory for a product.
 #include "conv.cuh"
 

@@ -9,8 +9,8 @@
 //     a: +-----+-----+                   barrier.
 //        |     | out |
 //        +-----+-----+
-//          blockIdx says which tile, and for GRAD_WEIGHT, where the result is small and the depth is all pixels, which part
-//          of the depth (Block in conv.cuh).
+//          blockIdx says which tile, and for GRAD_WEIGHT, where the result is small and the depth is all pixels, which
+//          part of the depth (Block in conv.cuh).
 // Adds:    each number is fetched once for TILE uses, not once a use; and stride in grad_input costs no zeros.
 #include "conv.cuh"
 

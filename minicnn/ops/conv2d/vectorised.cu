@@ -3,18 +3,20 @@
 // Shapes:  see conv.cuh: out (rows, columns) = a (rows, depth) b (depth, columns), PASS says which pass that is. float;
 //          C and K in multiples of 4, w (R, S, C, K) for FORWARD (conv_loads.cuh).
 // Formula: out[i, j] = sum over d of a(i, d) b(d, j), and bias[j] where there is one.
-// Work:    a block of 16 x 16 threads makes 128 x 128 numbers, a thread 8 x 8: of the columns two groups of 4 neighbours,
-//          64 apart, and of the rows every 16th (FORWARD, GRAD_INPUT) or two groups of 4 (GRAD_WEIGHT). While a step of 16
-//          depths is multiplied from one buffer, the next one's copies arrive in the other:
+// Work:    a block of 16 x 16 threads makes 128 x 128 numbers, a thread 8 x 8: of the columns two groups of 4
+//          neighbours, 64 apart, and of the rows every 16th (FORWARD, GRAD_INPUT) or two groups of 4 (GRAD_WEIGHT).
+//          While a step of 16 depths is multiplied from one buffer, the next one's copies arrive in the other:
 //
 //              copies of step 0 -> buffer 0
 //              each step: wait for its copies; barrier; start the copies of the next step; multiply
 //
-//          The one barrier says both that all copies of this step are there, and that nobody reads the other buffer any more.
-// Banks:   shared memory serves 32 banks of 4 bytes at once, equal addresses as one. b, and a of GRAD_WEIGHT: neighbouring
-//          threads read 16 bytes side by side, 8 of them all banks. a of FORWARD and GRAD_INPUT: threads read 2 depths from
-//          rows that are 16 + 4 numbers apart: row i from banks 20 i % 32 = 0, 20, 8, 28, 16, 4, 24, 12 on, 8 rows all
-//          different (a warp of this rung reads 2 rows, of the next one 8). 16 apart, every second row would meet the same.
+//          The one barrier says both that all copies of this step are there, and that nobody reads the other buffer any
+//          more.
+// Banks:   shared memory serves 32 banks of 4 bytes at once, equal addresses as one. b, and a of GRAD_WEIGHT:
+//          neighbouring threads read 16 bytes side by side, 8 of them all banks. a of FORWARD and GRAD_INPUT: threads
+//          read 2 depths from rows that are 16 + 4 numbers apart: row i from banks 20 i % 32 = 0, 20, 8, 28, 16, 4, 24,
+//          12 on, 8 rows all different (a warp of this rung reads 2 rows, of the next one 8). 16 apart, every second
+//          row would meet the same.
 // Adds:    4 numbers an instruction both ways; fetching and multiplying at the same time; no division in the loop.
 #include "conv_loads.cuh"
 

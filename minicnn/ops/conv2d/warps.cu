@@ -2,10 +2,11 @@
 //
 // Shapes:  see conv.cuh: out (rows, columns) = a (rows, depth) b (depth, columns), PASS says which pass that is. float;
 //          C and K in multiples of 4, w in the order of filters.cu (conv_loads.cuh).
-// Formula: out[i, j] = sum over d of a(i, d) b(d, j); then + bias[j], + residual[i, j], and with RELU the positive part.
+// Formula: out[i, j] = sum over d of a(i, d) b(d, j); then + bias[j], + residual[i, j], and with RELU the positive
+//          part.
 // Work:    a block makes ROWS x COLUMNS numbers, each of its warps WARP_ROWS x 32 of them, in 8 x 4 lanes. A lane has 8
-//          columns, two groups of 4 neighbours, 16 apart; and WARP_ROWS / 8 rows, every 8th (FORWARD, GRAD_INPUT) or groups
-//          of 4 neighbours, 32 apart (GRAD_WEIGHT):
+//          columns, two groups of 4 neighbours, 16 apart; and WARP_ROWS / 8 rows, every 8th (FORWARD, GRAD_INPUT) or
+//          groups of 4 neighbours, 32 apart (GRAD_WEIGHT):
 //
 //                  columns 4 lx ... 4 lx + 3     and 16 further
 //                 +----+----+----+----+        +----+----+----+----+
@@ -13,14 +14,14 @@
 //          ly + 8 |lane|    |    |    |        |lane|    |    |    |
 //                 +----+----+----+----+        +----+----+----+----+
 //
-//          Steps of 16 depths, two buffers, one barrier a step, as in vectorised.cu. Small results are made in parts of the
-//          depth, which conv_sums.cu adds in their order and finishes.
-// Banks:   reads of 8 and 16 bytes are served by half a warp at a time, and 16 lanes of a read of 16 bytes only if pairs of
-//          them, 1 or 2 apart in their number, want the same. So lane bit 0 is in lx and bit 1 in ly: in a read of a, lanes
-//          1 apart agree, in one of b lanes 2 apart. Half a warp reads 8 rows of a, from banks 20 i % 32 (vectorised.cu), or
-//          8 x 16 bytes side by side (GRAD_WEIGHT), and 2 x 16 bytes of b.
-//          gridDim.y plain products (FORWARD of kernels of one tap) of equal sizes, one behind the other in memory, are made in
-//          one launch: Winograd's convolution (winograd.cu) has 36.
+//          Steps of 16 depths, two buffers, one barrier a step, as in vectorised.cu. Small results are made in parts of
+//          the depth, which conv_sums.cu adds in their order and finishes.
+//          gridDim.y plain products (FORWARD of kernels of one tap) of equal sizes, one behind the other in memory, are
+//          made in one launch: Winograd's convolution (winograd.cu) has 36.
+// Banks:   reads of 8 and 16 bytes are served by half a warp at a time, and 16 lanes of a read of 16 bytes only if
+//          pairs of them, 1 or 2 apart in their number, want the same. So lane bit 0 is in lx and bit 1 in ly: in a
+//          read of a, lanes 1 apart agree, in one of b lanes 2 apart. Half a warp reads 8 rows of a, from banks 20 i %
+//          32 (vectorised.cu), or 8 x 16 bytes side by side (GRAD_WEIGHT), and 2 x 16 bytes of b.
 // Adds:    a warp of 64 x 32 reads 96 different numbers of shared memory for 2048 products; rows of 16 threads, as in
 //          vectorised.cu, make a warp of 16 x 128, which reads 144. Tiles fit the layer, and small layers fill the GPU.
 //          Bias, residual and ReLU cost no pass over memory of their own.
@@ -33,7 +34,7 @@
 #define PITCH_A (DEEP ? DEPTH + 4 : ROWS)
 #define SIZE_A (DEEP ? ROWS * (DEPTH + 4) : DEPTH * ROWS)
 #define LANE_ROWS (WARP_ROWS / 8)
-#define UNROLL (LANE_ROWS == 8 ? 1 : 8)  // with 8 rows a longer body makes the compiler fetch ahead until registers spill
+#define UNROLL (LANE_ROWS == 8 ? 1 : 8)  // with 8 rows the compiler would fetch ahead until registers spill
 
 __device__ __forceinline__ float4 four(const float* x) { return *reinterpret_cast<const float4*>(x); }
 

@@ -7,8 +7,8 @@
 //          winograd_input    V (36, T, C) = B^T d B.          One thread a tile and channel.
 //          products          M (36, T, K) = V U: 36 matrix products in one launch of warps.cu (gridDim.y).
 //          winograd_output   y = A^T M A, + bias.             One thread a tile and channel of y.
-//          A thread transforms the columns of its tile, then the rows; neighbouring threads have neighbouring channels, so
-//          each of its reads and writes is part of a line.
+//          A thread transforms the columns of its tile, then the rows; neighbouring threads have neighbouring channels,
+//          so each of its reads and writes is part of a line.
 //          GRAD_INPUT is the same with dy for x, w flipped with rows k and columns c, and padding 2 - PH.
 // Adds:    fewer products, for V and M, each 2.25 times x and y, that are written and read.
 
@@ -37,7 +37,8 @@ __device__ __forceinline__ void output_transform(float (&y)[4], const float (&m)
   y[3] = 0.421875f * b + 3.375f * d + m[5];
 }
 
-// Rows and columns come in multiples of 4 (`rows`, `columns`), with zeros for those that w has not. `flipped`: of GRAD_INPUT.
+// Rows and columns come in multiples of 4 (`rows`, `columns`), with zeros for those that w has not. `flipped`: of
+// GRAD_INPUT.
 extern "C" __global__ void __launch_bounds__(256) winograd_filters(
     float* __restrict__ u, const float* __restrict__ w, bool flipped, int K, int C, int rows, int columns) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x, row = i / columns, column = i % columns;
@@ -65,7 +66,8 @@ extern "C" __global__ void __launch_bounds__(256) winograd_filters(
 
 // C: channels in a multiple of 4; tiles: (N, tiles_h, tiles_w).
 extern "C" __global__ void __launch_bounds__(256) winograd_input(
-    float* __restrict__ v, const float* __restrict__ x, int N, int H, int W, int C, int tiles_h, int tiles_w, int PH, int PW) {
+    float* __restrict__ v, const float* __restrict__ x, int N, int H, int W, int C, int tiles_h, int tiles_w, int PH,
+    int PW) {
   const long long count = (long long)N * tiles_h * tiles_w * C, i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= count) return;
   const int c = i % C, tile = i / C, tw = tile % tiles_w, th = tile / tiles_w % tiles_h, n = tile / tiles_w / tiles_h;
