@@ -1,6 +1,6 @@
 """Winograd's convolution F(4x4, 3x3) on the GPU (`winograd.cu`): kernels 3x3 with stride 1, float32; where it is named.
 
-Its rounding error is a few times that of a sum of products, and one NaN in the input spreads over its tile.
+Its rounding error is near ten times that of a sum of products, and one NaN in the input spreads over its tile.
 """
 
 from __future__ import annotations
