@@ -22,13 +22,15 @@ if __name__ == "__main__":
 import gpu_cases
 import numpy as np
 import nvrtc
+import pytest
 
 import minicnn
-from minicnn import Tensor, optim
+from minicnn import Tensor, models, nn, optim
 from minicnn.backends import cuda, cuda_kernels
 from minicnn.errors import AlgorithmError
 from minicnn.ops import dropout
-from minicnn.study.emulator import emulated
+from minicnn.ops.registry import OPERATIONS
+from minicnn.study.emulator import emulated, stand_in
 
 PACKAGE = Path(minicnn.__file__).parent
 TABLE = PACKAGE.parent / "benchmarks" / "results" / "cuda_resources.txt"
@@ -73,12 +75,28 @@ def recording(found: dict[Any, Launched]) -> Iterator[None]:
 
         return launch
 
-    real, cuda_kernels._function = cuda_kernels._function, function
-    try:
-        with emulated():
-            yield
-    finally:
-        cuda_kernels._function = real
+    def empty(shape: tuple[int, ...], dtype: Any) -> Any:
+        return stand_in.ndarray(np.empty(shape, dtype))  # not filled, so large arrays cost nothing
+
+    with pytest.MonkeyPatch.context() as patch, emulated():
+        patch.setattr(cuda_kernels, "_function", function)
+        patch.setattr(stand_in, "empty", empty)
+        yield
+
+
+def _train(algorithm: str) -> None:
+    """Steps of training of a ResNet-18 on photographs: tiles may be chosen by the size of layers.
+
+    Convolutions run by `algorithm` where it fits.
+    """
+    conv2d, labels = OPERATIONS["conv2d"], Tensor(np.zeros(64, np.int64)).to("cuda")
+    model = models.resnet18(num_classes=1000).to("cuda")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conv2d, "cuda", (algorithm, *(name for name in conv2d.cuda if name != algorithm)))
+        patch.setattr(conv2d, "_choices", {})
+        for batch in (1, 64):
+            images = Tensor(cuda.empty_images((batch, 3, 224, 224), np.float32))
+            nn.functional.cross_entropy(model(images), labels[:batch]).backward()
 
 
 def launched() -> list[Launched]:
@@ -95,6 +113,8 @@ def launched() -> list[Launched]:
                             raise
         for dtype in (np.uint8, np.float32, np.float64):
             cuda_kernels.copy(cuda.empty((2, 3), dtype))
+        for algorithm in OPERATIONS["conv2d"].cuda:
+            _train(algorithm)
         _beside_the_tape()
     return sorted(found.values(), key=lambda entry: entry.label)
 
