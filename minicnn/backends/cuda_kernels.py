@@ -20,7 +20,6 @@ import functools
 import math
 import re
 import time
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
