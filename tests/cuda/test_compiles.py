@@ -17,22 +17,9 @@ STATIC = 48 << 10
 ON_THE_STACK: set[str] = set()  # kernels whose arrays do not fit into registers, on purpose
 
 
-@pytest.fixture(scope="module")
-def launched():
-    return resources.launched()
-
-
-@pytest.fixture(scope="module")
-def compiled(launched):
-    if nvrtc.missing():
-        pytest.skip(nvrtc.missing())
-    resources.compile_all(launched)
-    return launched
-
-
-def test_every_kernel_is_launched(launched):
+def test_every_kernel_is_launched():
     """A kernel that no operation launches in the tests would never be compiled, nor checked."""
-    seen = {(entry.path, entry.name) for entry in launched}
+    seen = {(entry.path, entry.name) for entry in resources.launched()}
     written = resources.kernels()
     names = {name for path, name in seen}
     assert written
@@ -40,16 +27,16 @@ def test_every_kernel_is_launched(launched):
     assert not {(path.name, name) for path, name in written if path.suffix == ".cuh" and name not in names}
 
 
-def test_nothing_is_spilled(compiled):
+def test_every_kernel_compiles_and_keeps_to_its_means():
+    """One test, since compiling takes most of a minute: no spills, no slow memory, blocks that fit, and the table."""
+    if nvrtc.missing():
+        pytest.skip(nvrtc.missing())
+    compiled = resources.launched()
+    resources.compile_all(compiled)
+    found = resources.table(compiled)
     assert not [entry.label for entry in compiled if any(needs.spilled for needs in entry.needs.values())]
-
-
-def test_nothing_is_on_the_stack(compiled):
-    found = {entry.name for entry in compiled if any(needs.stack for needs in entry.needs.values())}
-    assert found == ON_THE_STACK
-
-
-def test_blocks_fit(compiled):
+    on_the_stack = {entry.name for entry in compiled if any(needs.stack for needs in entry.needs.values())}
+    assert on_the_stack == ON_THE_STACK
     for entry in compiled:
         warps = -(-entry.threads // 32)
         for arch, needs in entry.needs.items():
@@ -58,11 +45,7 @@ def test_blocks_fit(compiled):
             assert registers <= REGISTERS, f"{entry.label} for {arch}"
             assert needs.shared <= STATIC, entry.label
             assert needs.shared + entry.shared <= SHARED, entry.label
-
-
-def test_table_is_up_to_date(compiled):
-    written = resources.TABLE.read_text() if resources.TABLE.exists() else ""
-    found = resources.table(compiled)
+    written = resources.TABLE.read_text()
     difference = "\n".join(difflib.unified_diff(written.splitlines(), found.splitlines(), lineterm="", n=0))
     assert written == found, f"run python tests/cuda/resources.py\n{difference}"
 

@@ -12,7 +12,6 @@ in a process each, which prints into `one.cu.log` and notes its exit status ther
 
 from __future__ import annotations
 
-import atexit
 import json
 import math
 import os
@@ -28,8 +27,7 @@ from minicnn.errors import AlgorithmError
 from minicnn.study.emulator import emulated, stand_in
 from minicnn.study.emulator.build import Module
 
-LAUNCHES = {"thread": 2, "address": 10**9}  # of each kernel with the same macros
-MOST_THREADS = 2600  # of a launch that ThreadSanitizer watches
+MOST_THREADS = (2600, 7500)  # of a launch that ThreadSanitizer watches; more only for kernels without smaller launches
 
 
 def plant(file: str, old: str, new: str) -> None:
@@ -47,45 +45,50 @@ def plant(file: str, old: str, new: str) -> None:
     cuda_kernels._lines = lines
 
 
-def watch_some_launches(sanitizer: str) -> None:
-    """Watch the first launches of each kernel; ThreadSanitizer takes a millisecond for each thread of a GPU."""
-    real, launches = stand_in.RawKernel.__call__, Counter()
+class Watch:
+    """Watches the first launch of each kernel; ThreadSanitizer takes a millisecond for each thread of a GPU."""
 
-    def launch(self: stand_in.RawKernel, grid: Any, block: Any, *arguments: Any, **options: Any) -> None:
-        key = self._name, self._module._code, self._module._options
-        threads = math.prod(grid) * math.prod(block)
-        watch = launches[key] < LAUNCHES[sanitizer] and (sanitizer != "thread" or threads <= MOST_THREADS)
-        launches[key] += watch
-        token = stand_in.sanitizer.set(sanitizer if watch else "")
+    def __init__(self, sanitizer: str) -> None:
+        self.sanitizer = sanitizer
+        self.most_threads = 0
+        self.launches: Counter[Any] = Counter()  # that were watched, by kernel
+        self._real = stand_in.RawKernel.__call__
+        stand_in.RawKernel.__call__ = lambda kernel, *arguments, **options: self.launch(kernel, *arguments, **options)
+
+    def launch(self, kernel: stand_in.RawKernel, grid: Any, block: Any, *arguments: Any, **options: Any) -> None:
+        key = kernel._name, kernel._module._code, kernel._module._options
+        few = self.launches[key] < 1 and math.prod(grid) * math.prod(block) <= self.most_threads
+        watched = few or self.sanitizer != "thread"
+        self.launches[key] += watched
+        token = stand_in.sanitizer.set(self.sanitizer if watched else "")
         try:
-            real(self, grid, block, *arguments, **options)
+            self._real(kernel, grid, block, *arguments, **options)
         finally:
             stand_in.sanitizer.reset(token)
-        if not watch and not launches[key]:
-            never.add(self._name)
-        elif watch:
-            never.discard(self._name)
 
-    never: set[str] = set()
-    stand_in.RawKernel.__call__ = launch
-    atexit.register(lambda: never and print(f"too many threads in every launch of {', '.join(sorted(never))}"))
+    def never(self) -> set[str]:
+        """Kernels that no watched launch ran."""
+        return {name for (name, *_), count in self.launches.items() if not count}
 
 
 def run_cases(sanitizer: str, algorithms: list[str]) -> None:
     sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
     import gpu_cases
 
-    watch_some_launches(sanitizer)
-    for entry in algorithms:
-        operation, algorithm = entry.split(":")
-        for case in reversed(gpu_cases.cases(operation)):  # the larger ones first, which have several blocks
-            print(f"{operation} {algorithm}: {case.label}", flush=True)
-            try:
-                with emulated():
-                    case.run(algorithm, np.float32)
-            except AlgorithmError as error:
-                if "does not support this problem" not in str(error):
-                    raise
+    watch = Watch(sanitizer)
+    for watch.most_threads in MOST_THREADS:
+        for operation, algorithm in (entry.split(":") for entry in algorithms):
+            for case in reversed(gpu_cases.cases(operation)):  # the larger ones first, which have several blocks
+                print(f"{operation} {algorithm}: {case.label}", flush=True)
+                try:
+                    with emulated():
+                        case.run(algorithm, np.float32)
+                except AlgorithmError as error:
+                    if "does not support this problem" not in str(error):
+                        raise
+        if not watch.never():
+            return
+    sys.exit(f"too many threads in every launch of {', '.join(sorted(watch.never()))}")
 
 
 def run_files(sanitizer: str, paths: list[str]) -> None:

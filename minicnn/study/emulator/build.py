@@ -21,7 +21,7 @@ from minicnn.errors import DeviceError
 HERE = Path(__file__).parent
 HEADER, SCHEDULER = HERE / "cuda.h", HERE / "scheduler.cpp"
 SANITIZERS = {"thread": "thread", "address": "address,undefined", "undefined": "undefined"}  # g++'s names
-COMPILER = ("g++", "-std=c++17", "-g1", "-fPIC", "-w")  # -g1: lines, for messages
+COMPILER = ("g++", "-std=c++17", "-g1", "-fPIC", "-w", "-fno-strict-aliasing")  # -g1: lines, for messages
 DEFAULT_SHARED = 48 << 10  # bytes a kernel gets without asking
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -163,10 +163,23 @@ def _built(code: str, macros: Sequence[str], sanitize: str) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         text, made = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
         text.write_text(code)
-        include = ["-fno-strict-aliasing", "-x", "c++", "-include", str(HEADER), *macros, str(text)]
+        include = ["-x", "c++", "-include", str(_header(flags)), *macros, str(text)]
         _run([*COMPILER, *flags, "-shared", *include, "-x", "none", str(_scheduler(sanitize)), "-o", str(made)])
         _keep(made, library)
     return library
+
+
+def _header(flags: Sequence[str]) -> Path:
+    """A copy of `cuda.h` with what g++ makes of it beside it (`.gch`), which saves half of the time of each kernel."""
+    header = _cache() / f"{_key(*flags)}.h"
+    ahead = header.with_name(f"{header.name}.gch")
+    if not ahead.exists():
+        _keep(HEADER, header)
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / ahead.name
+            _run([*COMPILER, *flags, "-x", "c++-header", str(header), "-o", str(made)])
+            _keep(made, ahead)
+    return header
 
 
 def _scheduler(sanitize: str) -> Path:
@@ -182,7 +195,7 @@ def _scheduler(sanitize: str) -> Path:
 
 
 def _key(*texts: str) -> str:
-    parts = (*texts, HEADER.read_text(), SCHEDULER.read_text())
+    parts = (*texts, COMPILER, HEADER.read_text(), SCHEDULER.read_text())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
