@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import gpu_cases
 import numpy as np
 import pytest
 from compare import assert_close
 
+from minicnn.backends import cuda_kernels
 from minicnn.errors import AlgorithmError
 from minicnn.ops.registry import OPERATIONS
 from minicnn.study.emulator import emulated
@@ -69,3 +72,20 @@ def test_same_bits_in_every_order_of_threads(operation, algorithm):
         for (case, a), (_, b) in zip(first, again, strict=True):
             for x, y in zip(a, b, strict=True):
                 assert x is y is None or x.tobytes() == y.tobytes(), f"{case.label}, schedule {schedule}"
+
+
+@pytest.mark.parametrize("algorithm", ["cuda_tf32", "cuda_bf16"])
+def test_a_wait_that_is_missing_is_found(algorithm, monkeypatch):
+    """Copies that nobody waits for arrive late in the emulator: in a real kernel without its waits, not in time."""
+
+    def function(library, path, name, macros):
+        text = re.sub(r"copy_wait<[^;]*>\(\);", "", cuda_kernels.source(path))
+        return library.RawModule(code=text, options=[f"-D{k}={v}" for k, v in macros]).get_function(name)
+
+    case = next(case for case in gpu_cases.cases("conv2d") if case.label == "conv2d, larger")
+    with emulated():
+        right = case.run(algorithm, np.float32)
+        monkeypatch.setattr(cuda_kernels, "_function", function)
+        wrong = case.run(algorithm, np.float32)
+    assert not np.isnan(right[0]).any()
+    assert np.isnan(wrong[0]).any()
