@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.backends import cuda
+from minicnn.backends import clocks, cuda
 from minicnn.backends.arrays import Array
 from minicnn.errors import DeviceError, DTypeError
 
@@ -45,7 +45,6 @@ DTYPES = {
     "unsigned char": np.uint8,
 }
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
-CLOCKS: list[Any] = []  # told of each kernel that was compiled (`jit.CompileClock`)
 CACHED = 0.1  # seconds; what takes less was compiled before, and is in the cache of CuPy or of the emulator
 REALS = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
@@ -142,7 +141,7 @@ def _function(library: Any, path: Path, name: str, macros: tuple[tuple[str, Any]
     found = _module(library, path, macros).get_function(name)
     seconds = time.perf_counter() - start
     if seconds > CACHED:
-        for clock in CLOCKS:
+        for clock in clocks.RUNNING:
             clock.add(f"{path.parent.name}.{name}", seconds)
     return found
 

@@ -27,7 +27,7 @@ from typing import Any
 import numba
 from numba.core import event
 
-from minicnn.backends import cuda_kernels, threads
+from minicnn.backends import clocks, threads
 
 FASTMATH = {"contract"}
 _settings = threading.RLock()  # Numba's, which are changed for a moment
@@ -178,9 +178,9 @@ class CompileClock(event.Listener):
 
     def __enter__(self) -> CompileClock:
         event.register("numba:compile", self)
-        cuda_kernels.CLOCKS.append(self)
+        clocks.RUNNING.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         event.unregister("numba:compile", self)
-        cuda_kernels.CLOCKS.remove(self)
+        clocks.RUNNING.remove(self)

@@ -121,6 +121,7 @@ def test_kernels_leave_the_halo_and_spare_channels_zero(shape, dtype):
 
 
 def test_a_buffer_comes_back_when_the_last_array_is_gone():
+    gc.collect()  # what earlier tests left in cycles would come back later
     POOL.clear()
     images = Images.of(draw((2, 3, 5, 7)))
     y, address, size = images.array, images.flat.ctypes.data, images.flat.nbytes

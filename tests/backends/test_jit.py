@@ -48,7 +48,7 @@ def small(tmp_path):
     (root / "backends").mkdir()
     for name in ("__init__.py", "ops/__init__.py", "backends/__init__.py"):
         (root / name).touch()
-    for name in ("jit.py", "threads.py"):
+    for name in ("jit.py", "clocks.py", "threads.py"):
         shutil.copy(PACKAGE / "backends" / name, root / "backends")
     (root / "ops" / "helper.py").write_text(HELPER.format(factor=2))
     (root / "ops" / "caller.py").write_text(CALLER)
