@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/minicnn finetune --out runs/demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(OPTIONS)
 
 parity: $(VENV)/.installed-parity
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/parity
