@@ -4,7 +4,7 @@
                                               # README's table and picture
     python benchmarks/gpu.py --only verify    # these parts: verify, sanitize, convolutions, networks
     python benchmarks/gpu.py --tables         # the table and the picture again, from the JSON
-    python benchmarks/gpu.py --emulate --out /tmp/try    # the program itself, on the emulated GPU and tiny shapes
+    python benchmarks/gpu.py --emulate --out tried       # the program itself, on the emulated GPU and tiny shapes
 
 Needs an NVIDIA GPU, CuPy and PyTorch with CUDA. All timing is by the GPU's events, in turns, medians; results are held
 against float64 before and after.

@@ -5,8 +5,6 @@ A NumPy array runs on the CPU, a CuPy array on the GPU. CuPy is not imported unt
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -52,11 +50,6 @@ def moved(x: Array, where: str) -> Array:
     from minicnn.backends import cuda
 
     return cuda.to_gpu(x) if name == "cuda" else cuda.to_cpu(x)
-
-
-def namespace(x: Array) -> ModuleType:
-    """The library that made the array: `numpy` or `cupy`."""
-    return np if isinstance(x, np.ndarray) else sys.modules["cupy"]
 
 
 def check_arrays(called: str, **arrays: Array | None) -> None:

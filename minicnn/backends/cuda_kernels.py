@@ -32,7 +32,6 @@ from minicnn.errors import DeviceError, DTypeError
 
 HERE = Path(__file__).parent
 THREADS = 256  # of a block, where a kernel does not care
-MOST_BLOCKS = 2**31 - 1
 OPTIONS = ("-std=c++17",)
 
 DTYPES = {

@@ -15,6 +15,7 @@ import numpy as np
 from minicnn.autograd import Tensor
 from minicnn.backends.arrays import is_array, moved
 from minicnn.errors import ArgumentError
+from minicnn.ops import updates
 
 Group = dict[str, Any]
 
@@ -180,8 +181,6 @@ class SGD(Optimizer):
 
     def update(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
         """One step."""
-        from minicnn.ops import updates  # brings the compiler
-
         g = in_line(g)
         if updates.fits(w, g, *state.values()):
             self._compiled(w, g, state, group)
@@ -201,8 +200,6 @@ class SGD(Optimizer):
 
     def _compiled(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
         """The same step, in one pass over memory."""
-        from minicnn.ops import updates
-
         lr, weight_decay, momentum = group["lr"], group["weight_decay"], group["momentum"]
         if not momentum:
             updates.sgd(w, g, lr, weight_decay)
@@ -241,8 +238,6 @@ class Adam(Optimizer):
 
     def update(self, w: np.ndarray, g: np.ndarray, state: dict[str, Any], group: Group) -> None:
         """One step."""
-        from minicnn.ops import updates  # brings the compiler
-
         beta1, beta2 = group["betas"]
         if not state:
             state.update(step=0, m=updates.zeros_like(w), v=updates.zeros_like(w))

@@ -12,7 +12,8 @@ from minicnn.ops.registry import Problem
 
 HERE = Path(__file__).parent
 PASSES = {"forward": 0, "grad_input": 1, "grad_weight": 2}  # as in conv.cuh
-BLOCKS = 4 * 132  # so many blocks keep a large GPU busy; a constant, since results must not depend on the GPU
+PROCESSORS = 132  # of an H100 or H200; a constant, since results must not depend on the GPU
+BLOCKS = 4 * PROCESSORS  # so many keep a large GPU busy
 Shape = tuple[int, ...]
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 
-from minicnn.ops.conv2d.cuda_common import grad_bias, tiles
+from minicnn.ops.conv2d.cuda_common import PROCESSORS, grad_bias, tiles
 from minicnn.ops.conv2d.cuda_product import Rung, Tile, Work
 from minicnn.ops.conv2d.cuda_product import supports_aligned as supports
 
 __all__ = ["forward", "fused", "grad_bias", "grad_input", "grad_weight", "supports"]
 
-PROCESSORS = 132  # of an H100 or H200; a constant, since results must not depend on the GPU
 ENOUGH_WARPS = 8  # on a processor, two for each of its schedulers: with fewer it waits
 DEPTH = 16  # of a step, as in warps.cu
 SHORTEST = 8  # steps of a part: fewer would hardly pay for its beginning and end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,13 +11,22 @@ import numpy as np
 from minicnn.backends import cuda, cuda_kernels
 from minicnn.backends.arrays import Array
 from minicnn.ops.conv2d import cuda_common
-from minicnn.ops.conv2d.cuda_common import HERE, PASSES, tiles
+from minicnn.ops.conv2d.cuda_common import (
+    HERE,
+    PASSES,
+    PROCESSORS,
+    Shape,
+    largest_residue,
+    shape_arguments,
+    tiles,
+    y_shape,
+)
 
 STAGES = 4  # slabs of depth that a block has room for; three of them are on their way
 SLAB = 16  # words of depth, as in tensor_tile.cuh
 PITCH = 20  # words from line to line of a deep tile
 THREADS = 128
-PROCESSORS = 132  # of an H100 or H200; a constant, since results must not depend on the GPU
+Factor = Callable[[Array], Array]  # from an array with channels last to the form in which a rung reads it
 
 
 class Tile(NamedTuple):
@@ -54,6 +64,28 @@ TILES = (
     Tile(64, 128, 32, 64, 0.7),
     Tile(64, 64, 32, 32, 0.5),
 )
+
+
+def forward(name: str, factor: Factor, x: Array, w: Array, b: Array | None, options: dict[str, Any]) -> Array:
+    """y (N, K, P, Q) by `name`.cu, whose factors are in the form of `factor`."""
+    shape = shape_arguments(x.shape, w.shape, options)
+    n, k, p, q = y_shape(shape)
+    y = cuda.empty_images((n, k, p, q), x.dtype)
+    images, kernels = (factor(cuda_kernels.channels_last(a)) for a in (x, w))
+    shape = (*shape[:3], images.shape[-1], *shape[4:])
+    launch(name, "forward", (n * p * q, k, 1), cuda_kernels.channels_last(y), images, kernels, b, shape)
+    return y
+
+
+def grad_input(name: str, factor: Factor, dy: Array, w: Array, x_shape: Shape, options: dict[str, Any]) -> Array:
+    """dx (N, C, H, W), likewise."""
+    shape = shape_arguments(x_shape, w.shape, options)
+    dx = cuda.empty_images(x_shape, dy.dtype)
+    images, kernels = factor(cuda_kernels.channels_last(dy)), factor(turned(w))
+    shape = (*shape[:4], images.shape[-1], *shape[5:])
+    size = x_shape[0] * largest_residue(x_shape, options), x_shape[1], math.prod(options["stride"])
+    launch(name, "grad_input", size, cuda_kernels.channels_last(dx), images, kernels, None, shape)
+    return dx
 
 
 def launch(
@@ -94,16 +126,6 @@ def _run(tile: Tile, name: str, pass_name: str, size: tuple[int, int, int], *arg
     rows, columns, layers = size
     grid = tile.blocks(rows, columns), 1, layers
     kernel(grid, (THREADS,), *arrays, *shape, shared=tile.shared(pass_name == "grad_weight"))
-
-
-def padded(x: Array) -> Array:
-    """An array with channels last whose channels are a multiple of 4: x itself, or a copy with zeros."""
-    channels = x.shape[-1]
-    if channels % 4 == 0:
-        return x
-    y = cuda.empty((*x.shape[:-1], tiles(channels, 4) * 4), x.dtype)
-    cuda_kernels.kernel(HERE / "filters.cu", "pad_channels").over(y.size // 4, y, x, y.size // 4, channels)
-    return y
 
 
 def turned(w: Array) -> Array:

@@ -19,6 +19,7 @@
 //          row would meet the same.
 // Adds:    4 numbers an instruction both ways; fetching and multiplying at the same time; no division in the loop.
 #include "conv_loads.cuh"
+#include "rows_of_eight.cuh"
 
 #define ROWS 128
 #define COLUMNS 128
@@ -27,13 +28,6 @@
 #define DEEP (PASS != GRAD_WEIGHT)
 #define PITCH_A (DEEP ? DEPTH + 4 : ROWS)
 #define SIZE_A (DEEP ? ROWS * (DEPTH + 4) : DEPTH * ROWS)
-
-__device__ __forceinline__ float4 four(const float* x) { return *reinterpret_cast<const float4*>(x); }
-
-__device__ __forceinline__ void add_row(float (&sums)[8], float a, float4 b0, float4 b1) {
-  sums[0] += a * b0.x, sums[1] += a * b0.y, sums[2] += a * b0.z, sums[3] += a * b0.w;
-  sums[4] += a * b1.x, sums[5] += a * b1.y, sums[6] += a * b1.z, sums[7] += a * b1.w;
-}
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2) vectorised(
     float* __restrict__ out, const float* __restrict__ a, const float* __restrict__ b, const float* __restrict__ bias,

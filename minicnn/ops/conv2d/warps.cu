@@ -26,6 +26,7 @@
 //          vectorised.cu, make a warp of 16 x 128, which reads 144. Tiles fit the layer, and small layers fill the GPU.
 //          Bias, residual and ReLU cost no pass over memory of their own.
 #include "conv_loads.cuh"
+#include "rows_of_eight.cuh"
 
 #define DEPTH 16
 #define WARPS_ACROSS (COLUMNS / 32)
@@ -35,13 +36,6 @@
 #define SIZE_A (DEEP ? ROWS * (DEPTH + 4) : DEPTH * ROWS)
 #define LANE_ROWS (WARP_ROWS / 8)
 #define UNROLL (LANE_ROWS == 8 ? 1 : 8)  // with 8 rows the compiler would fetch ahead until registers spill
-
-__device__ __forceinline__ float4 four(const float* x) { return *reinterpret_cast<const float4*>(x); }
-
-__device__ __forceinline__ void add_row(float (&sums)[8], float a, float4 b0, float4 b1) {
-  sums[0] += a * b0.x, sums[1] += a * b0.y, sums[2] += a * b0.z, sums[3] += a * b0.w;
-  sums[4] += a * b1.x, sums[5] += a * b1.y, sums[6] += a * b1.z, sums[7] += a * b1.w;
-}
 
 // Products of one step: a_tile and b_tile are where the lane's first row and column begin.
 __device__ __forceinline__ void multiply(float (&sums)[LANE_ROWS][8], const float* a_tile, const float* b_tile) {

@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.errors import DeviceError
+from minicnn.files import write_atomically
 
 HERE = Path(__file__).parent
 HEADER, SCHEDULER = HERE / "cuda.h", HERE / "scheduler.cpp"
@@ -165,7 +165,7 @@ def _built(code: str, macros: Sequence[str], sanitize: str) -> Path:
         text.write_text(code)
         include = ["-x", "c++", "-include", str(_header(flags)), *macros, str(text)]
         _run([*COMPILER, *flags, "-shared", *include, "-x", "none", str(_scheduler(sanitize)), "-o", str(made)])
-        _keep(made, library)
+        write_atomically(library, made.read_bytes())
     return library
 
 
@@ -174,11 +174,11 @@ def _header(flags: Sequence[str]) -> Path:
     header = _cache() / f"{_key(*flags)}.h"
     ahead = header.with_name(f"{header.name}.gch")
     if not ahead.exists():
-        _keep(HEADER, header)
+        write_atomically(header, HEADER.read_bytes())
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / ahead.name
             _run([*COMPILER, *flags, "-x", "c++-header", str(header), "-o", str(made)])
-            _keep(made, ahead)
+            write_atomically(ahead, made.read_bytes())
     return header
 
 
@@ -190,7 +190,7 @@ def _scheduler(sanitize: str) -> Path:
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / "scheduler.o"
             _run([*COMPILER, "-O2", *kind, "-c", str(SCHEDULER), "-o", str(made)])
-            _keep(made, compiled)
+            write_atomically(compiled, made.read_bytes())
     return compiled
 
 
@@ -209,13 +209,6 @@ def _cache() -> Path:
         folder = Path(tempfile.gettempdir()) / f"minicnn-emulator-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder
-
-
-def _keep(made: Path, final: Path) -> None:
-    """Put a file into the cache in one step, so that nobody loads half of it."""
-    with tempfile.NamedTemporaryFile(dir=final.parent, delete=False) as copy, made.open("rb") as file:
-        shutil.copyfileobj(file, copy)
-    os.replace(copy.name, final)
 
 
 def _run(command: Sequence[str]) -> str:

@@ -4,75 +4,23 @@ Shapes: parameter w, gradient g and the optimizer's memory (v, or m and v): all 
 would go through memory once for every operation of the formula. The settings are float64 and are rounded to the dtype
 of w, as NumPy does.
 
-Small arrays run on the calling thread: to wake the others takes longer than the step. Arrays on the GPU go to
-`updates_cuda.py`.
+Small arrays run on the calling thread: to wake the others takes longer than the step.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import prange
 
-from minicnn.backends import cuda
-from minicnn.backends.arrays import Array, device
+from minicnn.backends.arrays import Array
 from minicnn.backends.jit import kernel
-from minicnn.errors import DeviceError
-from minicnn.ops import updates_cuda
 
 PART = 1 << 14  # numbers that one thread takes at a time
 SMALL = 1 << 16  # numbers; with fewer, the calling thread does all
-DTYPES = (np.float32, np.float64)
-
-
-def fits(*arrays: Any) -> bool:
-    """Whether the kernels take these arrays, the parameter first: of one float dtype and shape; NumPy's contiguous.
-
-    Raises
-    ------
-    DeviceError
-        Unless all are on one device.
-    """
-    first = arrays[0]
-    if any(device(a) != device(first) for a in arrays):
-        raise DeviceError(
-            "a parameter, its gradient and the optimizer's memory of it are on different devices",
-            called="step",
-            seen=", ".join(map(device, arrays)),
-            rule="all on the device of the parameter",
-            hint="move the model first, then make the optimizer",
-        )
-    if device(first) == "cuda":
-        return True
-    return (
-        isinstance(first, np.ndarray)
-        and first.flags.writeable
-        and all(
-            isinstance(a, np.ndarray)
-            and a.dtype == first.dtype
-            and a.dtype in DTYPES
-            and a.shape == first.shape
-            and a.flags.c_contiguous
-            for a in arrays
-        )
-    )
-
-
-def zeros_like(w: Array) -> Array:
-    """Zeros with shape, dtype, device and memory layout of a parameter."""
-    if isinstance(w, np.ndarray):
-        return np.zeros_like(w)
-    made = cuda.empty_like(w)
-    made.transpose(cuda.memory_order(made)).fill(0)
-    return made
 
 
 def sgd(w: Array, g: Array, lr: float, weight_decay: float) -> None:
     """One step without momentum, in place: g += weight_decay w; w -= lr g."""
-    if device(w) == "cuda":
-        updates_cuda.sgd(w, g, lr, weight_decay)
-        return
     run = _sgd_part if w.size <= SMALL else _sgd
     run(w.reshape(-1), g.reshape(-1), 0, w.size, float(lr), float(weight_decay))
 
@@ -89,9 +37,6 @@ def sgd_momentum(
     nesterov: bool,
 ) -> None:
     """One step, in place: g += weight_decay w; v = keep v + take g; w -= lr v, or lr (g + ahead v) with `nesterov`."""
-    if device(w) == "cuda":
-        updates_cuda.sgd_momentum(w, g, v, lr, weight_decay, keep, take, ahead, nesterov)
-        return
     run = _momentum_part if w.size <= SMALL else _momentum
     settings = float(lr), float(weight_decay), float(keep), float(take), float(ahead), bool(nesterov)
     run(w.reshape(-1), g.reshape(-1), v.reshape(-1), 0, w.size, *settings)
@@ -114,9 +59,6 @@ def adam(
     g += weight_decay w; m += (1 - beta1) (g - m); v = beta2 v + (1 - beta2) g^2;
     w -= step_size m / (sqrt(v) / correction + eps).
     """
-    if device(w) == "cuda":
-        updates_cuda.adam(w, g, m, v, step_size, correction, beta1, beta2, eps, weight_decay)
-        return
     run = _adam_part if w.size <= SMALL else _adam
     settings = [float(s) for s in (step_size, correction, beta1, beta2, eps, weight_decay)]
     run(w.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), 0, w.size, *settings)
