@@ -8,8 +8,8 @@
 A transform is any callable with one argument, so a function of one's own may stand in the list. There are two kinds of
 values on the way, and `ToTensor` leads from the first to the second:
 
-- images: a `PIL.Image`, or a uint8 array (H, W) or (H, W, C). `Resize`, `CenterCrop`, `Pad`, `Grayscale`, `RandomCrop`
-  and `RandomHorizontalFlip` take either and give a `PIL.Image`;
+- images: a `PIL.Image`, or a uint8 array (H, W) or (H, W, C). All that stand before `ToTensor` take either and give a
+  `PIL.Image`;
 - arrays: float32 (C, H, W), values 0..1. `Normalize` takes and gives these.
 
 Random transforms draw from `minicnn.data.sample_generator()`, which a `DataLoader` seeds by (seed, epoch, sample).
@@ -19,22 +19,29 @@ Random transforms draw from `minicnn.data.sample_generator()`, which a `DataLoad
 | `compose.py` | `Compose`, and what all transforms share |
 | `geometry.py` | `Resize`, `CenterCrop`, `Pad` |
 | `augmentation.py` | `RandomCrop`, `RandomHorizontalFlip` |
+| `random_resized_crop.py` | `RandomResizedCrop` |
+| `color_jitter.py` | `ColorJitter`, `RandomGrayscale` |
 | `values.py` | `ToTensor`, `Normalize`, `Grayscale` |
 """
 
 from minicnn.data.transforms.augmentation import RandomCrop, RandomHorizontalFlip
+from minicnn.data.transforms.color_jitter import ColorJitter, RandomGrayscale
 from minicnn.data.transforms.compose import Compose, Transform
 from minicnn.data.transforms.geometry import CenterCrop, Pad, Resize
+from minicnn.data.transforms.random_resized_crop import RandomResizedCrop
 from minicnn.data.transforms.values import Grayscale, Normalize, ToTensor
 
 __all__ = [
     "CenterCrop",
+    "ColorJitter",
     "Compose",
     "Grayscale",
     "Normalize",
     "Pad",
     "RandomCrop",
+    "RandomGrayscale",
     "RandomHorizontalFlip",
+    "RandomResizedCrop",
     "Resize",
     "ToTensor",
     "Transform",

@@ -1,0 +1,45 @@
+"""What random transforms share: ranges, probabilities, and names of resampling filters, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minicnn.data.checks import real
+from minicnn.errors import ArgumentError
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")  # torchvision's names; each is a filter of Pillow, in capitals
+
+
+def probability(called: str, p: Any) -> float:
+    """`p` as a float between 0 and 1."""
+    number = real(called, "p", p)
+    if not 0 <= number <= 1:
+        raise ArgumentError("p is no probability", called=called, seen=f"p={p}", rule="0 <= p <= 1")
+    return number
+
+
+def interval(called: str, name: str, value: Any, low: float, high: float) -> tuple[float, float]:
+    """`value` as (smallest, largest) within low..high."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise ArgumentError(f"{name} is no range", called=called, seen=f"{name}={value!r}", rule="(smallest, largest)")
+    first, last = (real(called, f"{name}[{i}]", number) for i, number in enumerate(value))
+    if not low <= first <= last <= high:
+        raise ArgumentError(
+            f"{name} is out of range",
+            called=called,
+            seen=f"{name}={value!r}",
+            rule=f"{low:g} <= smallest <= largest" + (f" <= {high:g}" if high < float("inf") else ""),
+        )
+    return first, last
+
+
+def interpolation_name(called: str, interpolation: Any) -> str:
+    """`interpolation` as given, if Pillow has a filter of that name."""
+    if interpolation not in INTERPOLATIONS:
+        raise ArgumentError(
+            "an unknown interpolation",
+            called=called,
+            seen=f"interpolation={interpolation!r}",
+            rule=f"one of {', '.join(INTERPOLATIONS)}",
+        )
+    return interpolation
