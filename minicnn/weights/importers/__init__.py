@@ -1,0 +1,63 @@
+"""Readers of foreign weight files: one format a file, each a function `read_<format>(path) -> Foreign`.
+
+A reader only reads: arrays, in the file's order, under the file's names (`foreign.py`). Names are changed in
+`minicnn/weights/names.py`, by tables; axes and conventions in `minicnn/weights/importing.py`.
+
+| format | how it is known | reader |
+|---|---|---|
+| PyTorch `.pth`, `.pt` since 2020 | zip with `*/data.pkl` | `torch_zip.py` |
+| PyTorch, 2017 to 2020 | pickles, the first a magic number | `torch_legacy.py` |
+| PyTorch, before 2017 (0.1.9) | tar with `sys_info`, `pickle`, `tensors`, `storages` | `torch_tar.py` |
+| safetensors | length of a JSON header, then `{` | `safetensors.py` |
+| NumPy `.npz` | zip with `*.npy` | `npz.py` |
+
+No reader runs what a file says (`unpickler.py` reads pickles without Python's own), follows it to another file, or
+allocates more than the file holds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from minicnn.errors import WeightsError
+from minicnn.weights.importers.foreign import BFLOAT16, Foreign, as_float32, dtype_name
+from minicnn.weights.kinds import first_bytes, kind_of, refuse
+
+__all__ = ["BFLOAT16", "READERS", "Foreign", "as_float32", "dtype_name", "read_foreign"]
+
+Reader = Callable[[str], Foreign]
+READERS: dict[str, Reader] = {}
+"""Reader of each kind of `minicnn.weights.kinds.kind_of`."""
+
+KNOWN = "PyTorch (.pth, .pt), safetensors, .npz, HDF5 (Keras or plain) or ONNX"
+
+
+def read_foreign(path: str | os.PathLike[str]) -> Foreign:
+    """Read a weights file of any known format, which is known by its content.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Foreign
+        Arrays by name; where the format allows, they are views of the mapped file.
+
+    Raises
+    ------
+    WeightsError
+        Named: what is wrong with the file, or what it is in place of weights.
+    """
+    called = os.fspath(path)
+    start = first_bytes(called)
+    reader = READERS.get(kind_of(start))
+    if reader is None:
+        error = refuse(start, called, KNOWN)
+        raise (
+            error
+            if error.problem
+            else WeightsError("not a weights file of a known format", called=called, seen=error.seen, rule=KNOWN)
+        )
+    return reader(called)

@@ -1,0 +1,94 @@
+"""What a reader of a foreign weights file gives back: arrays by name, as the file has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from minicnn.errors import WeightsError
+
+MOST_TENSORS, MOST_AXES, LONGEST_NAME = 8_000, 8, 300
+LARGEST_AXIS = 2**40
+
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+"""The dtype of arrays of bfloat16, which NumPy does not have: the upper 16 bits of a float32. See `as_float32`."""
+
+
+@dataclass
+class Foreign:
+    """The content of a foreign weights file, not yet renamed.
+
+    Attributes
+    ----------
+    format : str
+        In words: "PyTorch checkpoint (zip)".
+    arrays : dict of name to array
+        In the file's order, under the file's names; nested containers become dotted names
+        (`state_dict.conv1.weight`). Views of the mapped file where the format allows it: nothing is read until it is
+        used. dtype bool, (u)int, float16, float32, float64, or `BFLOAT16`.
+    notes : list of str
+        What a user should know, a sentence each.
+    layout : "torch" or "keras"
+        Axes of the kernels: (out, in, h, w) and (out, in), or (h, w, in, out) and (in, out).
+    values : dict of dotted name to number, text or list of texts
+        What else the file says (`epoch`, `arch`, `classes`); never believed without a check.
+    eps : dict of name to float
+        Epsilon of batch normalisation, by the name of its variance's array, where the file says it.
+    """
+
+    format: str
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    layout: Literal["torch", "keras"] = "torch"
+    values: dict[str, Any] = field(default_factory=dict)
+    eps: dict[str, float] = field(default_factory=dict)
+
+
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """Any array of a `Foreign` as float32, contiguous, in the machine's byte order."""
+    if array.dtype == BFLOAT16:
+        bits = np.ascontiguousarray(array["bfloat16"]).astype(np.uint32) << np.uint32(16)
+        return bits.view(np.float32)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def dtype_name(dtype: np.dtype) -> str:
+    """The name of a dtype of a `Foreign`: "float32", "bfloat16", ..."""
+    return "bfloat16" if dtype == BFLOAT16 else dtype.name
+
+
+def check_name(name: str, called: str) -> None:
+    """Raise unless a tensor's name is printable and of a limited length."""
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise WeightsError(
+            "a tensor's name that cannot be",
+            called=called,
+            seen=ascii(name[:40]),
+            rule=f"1 to {LONGEST_NAME} printable characters",
+        )
+
+
+def count_of(shape: Sequence[int], where: str) -> int:
+    """The number of values of a shape, exactly; raises unless it is a shape of a few axes of sane lengths."""
+    sane = len(shape) <= MOST_AXES and all(
+        isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= LARGEST_AXIS for n in shape
+    )
+    if not sane:
+        raise WeightsError(
+            "a shape that cannot be",
+            called=where,
+            seen=str(tuple(shape[: MOST_AXES + 1]))[:120],
+            rule=f"at most {MOST_AXES} axes, each 0 to {LARGEST_AXIS:,}",
+        )
+    return math.prod(shape)
+
+
+def check_count(count: int, called: str) -> None:
+    """Raise if a file has more tensors than any network for images."""
+    if count > MOST_TENSORS:
+        raise WeightsError("too many tensors", called=called, seen=f"{count:,}", rule=f"at most {MOST_TENSORS:,}")
