@@ -71,20 +71,40 @@ class DataLoader:
         if seed is None:
             seed = int(random.generator().integers(2**63))
         self.seed = integer("DataLoader", "seed", seed, 0)
-        self.epoch = 0
+        self.epoch = self.start = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """The next pass over the loader is this epoch; without it, epochs are counted 0, 1, 2, ..."""
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """The next pass over the loader is this epoch; without it, epochs are counted 0, 1, 2, ...
+
+        Parameters
+        ----------
+        epoch : int
+            0, 1, 2, ...
+        start : int
+            The first batch of that pass: `start` batches are left out without being read. For a run that was
+            interrupted after `start` batches and goes on: the rest of the epoch has the same bits, and the passes after
+            it are whole epochs again. With `start=len(loader)` the pass is empty.
+        """
         self.epoch = integer("DataLoader.set_epoch", "epoch", epoch, 0)
+        self.start = integer("DataLoader.set_epoch", "start", start, 0)
+        if start > len(self):
+            raise ArgumentError(
+                "start is behind the end of the epoch",
+                called="DataLoader.set_epoch",
+                seen=f"start={start}, {len(self)} batches an epoch",
+                rule="0 <= start <= len(loader)",
+                hint="the data set or the batch size is not the one of the interrupted run",
+            )
 
     def __len__(self) -> int:
-        """Number of batches."""
+        """Number of batches of a whole epoch."""
         full, rest = divmod(len(self.dataset), self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        return self._batches(epoch)
+        epoch, start = self.epoch, self.start
+        self.epoch, self.start = epoch + 1, 0
+        return self._batches(epoch, start)
 
     def __repr__(self) -> str:
         return (
@@ -99,10 +119,9 @@ class DataLoader:
         samples = np.arange(len(self.dataset))
         return order_generator(self.seed, epoch).permutation(samples) if self.shuffle else samples
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self.order(epoch)
-        starts = range(0, len(self) * self.batch_size, self.batch_size)
-        batches = (order[start : start + self.batch_size].tolist() for start in starts)
+    def _batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        order, size = self.order(epoch), self.batch_size
+        batches = (order[batch * size : (batch + 1) * size].tolist() for batch in range(start, len(self)))
         if self.num_workers:
             yield from self._read_ahead(batches, epoch)
         else:

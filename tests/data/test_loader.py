@@ -132,6 +132,33 @@ def test_set_epoch():
     assert equal(epochs[2], epoch_of(resumed))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_goes_on_from_its_middle(workers):
+    loader = DataLoader(dataset(), 3, shuffle=True, seed=0, num_workers=workers)
+    loader.set_epoch(5)
+    whole, after = epoch_of(loader), epoch_of(loader)
+    for start in range(5):
+        resumed = DataLoader(dataset(), 3, shuffle=True, seed=0, num_workers=workers)
+        resumed.set_epoch(5, start=start)
+        assert len(resumed) == 4
+        assert equal(epoch_of(resumed), whole[start:])
+        assert equal(epoch_of(resumed), after)
+
+
+def test_batches_before_the_start_are_not_read():
+    read: list[int] = []
+
+    class Listening(Numbered):
+        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+            read.append(index)
+            return super().__getitem__(index)
+
+    loader = DataLoader(Listening(10), 2)
+    loader.set_epoch(0, start=3)
+    assert len(list(loader)) == 2
+    assert read == [6, 7, 8, 9]
+
+
 def test_a_loop_that_is_left_early_counts_as_an_epoch():
     loader = DataLoader(dataset(), 2, seed=0)
     next(iter(loader))
@@ -308,6 +335,8 @@ def test_wrong_arguments(options, text):
 def test_wrong_epoch():
     with pytest.raises(ArgumentError, match=r"DataLoader\.set_epoch: epoch is too small; seen epoch=-1"):
         DataLoader(dataset()).set_epoch(-1)
+    with pytest.raises(ArgumentError, match="start is behind the end of the epoch; seen start=5, 4 batches an epoch;"):
+        DataLoader(dataset(), 3).set_epoch(0, start=5)
 
 
 def test_no_data_set_and_an_empty_one():
