@@ -99,7 +99,7 @@ class Pretrained:
 
 
 def transform_for(info: WeightsInfo, grey: bool = False) -> transforms.Compose:
-    """From an image to the array that the network of a weights file takes: its size, mean and standard deviation.
+    """From an image to the array that the network of a weights file takes: `info.transforms(grey)`.
 
     Parameters
     ----------
@@ -107,11 +107,4 @@ def transform_for(info: WeightsInfo, grey: bool = False) -> transforms.Compose:
     grey : bool
         Take grey images too, or colour as brightness.
     """
-    size: Any = info.input_size
-    steps = [
-        transforms.Resize(min(size) if isinstance(size, (tuple, list)) else size),
-        transforms.CenterCrop(size),
-        transforms.ToTensor(),
-        transforms.Normalize(info.mean, info.std),
-    ]
-    return transforms.Compose([transforms.Grayscale(3), *steps] if grey else steps)
+    return info.transforms(grey)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from minicnn.data.transforms.geometry import INTERPOLATIONS
 from minicnn.errors import WeightsError
+
+if TYPE_CHECKING:
+    from minicnn.data.transforms import Compose
+
+CHANNELS = {"RGB": 3, "BGR": 3, "L": 1}  # the orders that a network may have learned, and how many channels each has
+# Fields that older files lack; at their default they are not written, so that such files stay the same bytes.
+OPTIONAL = ("resize", "interpolation", "antialias", "channels", "scale")
 
 
 @dataclass
@@ -22,15 +30,25 @@ class WeightsInfo:
     classes : list of str
         Names of the classes, in the order of the logits.
     input_size : int
-        Height and width of the images.
+        Height and width of the images, which are cut out of the middle.
     mean, std : tuple of floats
-        Normalisation of each channel, for values from 0 to 1.
+        Normalisation of each channel, in the order of `channels`, for values from 0 to `scale`.
     trained_on : str
     accuracy : float or None
         Measured share of right answers, between 0 and 1; `notes` says on what.
     licence, notes : str
     log : list of dicts
         One row an epoch.
+    resize : int or None
+        Length of an image's short side before `input_size` is cut out; None: `input_size`.
+    interpolation : str
+        How images are resized: one of `INTERPOLATIONS`.
+    antialias : bool
+        Whether an image is smoothed where it shrinks.
+    channels : str
+        Order of the channels: "RGB", "BGR" (networks from Caffe, and some of Keras) or "L" (grey, one channel).
+    scale : 1 or 255
+        Largest value of a pixel before the normalisation.
     """
 
     architecture: str
@@ -44,12 +62,27 @@ class WeightsInfo:
     licence: str = ""
     notes: str = ""
     log: list[dict[str, Any]] = field(default_factory=list)
+    resize: int | None = None
+    interpolation: str = "bilinear"
+    antialias: bool = True
+    channels: str = "RGB"
+    scale: int = 1
+
+    def transforms(self, grey: bool = False) -> Compose:
+        """From an image to the array that the network takes: see `minicnn.weights.preprocessing`."""
+        from minicnn.weights.preprocessing import transforms_of
+
+        return transforms_of(self, grey)
 
     def to_attributes(self) -> dict[str, str]:
-        """Each field as text: plain text as it is, the rest as JSON."""
+        """Each field as text: plain text as it is, the rest as JSON; `OPTIONAL` ones where they differ."""
         texts = {}
-        for name, value in asdict(self).items():
-            texts[name] = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+        values = asdict(self)
+        for item in fields(self):
+            value = values[item.name]
+            is_default = type(value) is type(item.default) and value == item.default
+            if not (item.name in OPTIONAL and is_default):
+                texts[item.name] = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
         return texts
 
     @classmethod
@@ -58,11 +91,14 @@ class WeightsInfo:
         values: dict[str, Any] = {}
         for item in fields(cls):
             if item.name not in texts:
+                if item.name in OPTIONAL:
+                    values[item.name] = item.default
+                    continue
                 raise WeightsError(
                     f"the attribute {item.name!r} is missing", called=called, rule="a minicnn weights file"
                 )
             text = texts[item.name]
-            if item.name in ("architecture", "trained_on", "licence", "notes"):
+            if item.type == "str":
                 values[item.name] = text
                 continue
             try:
@@ -92,6 +128,11 @@ def _check(values: dict[str, Any], called: str) -> None:
         "std": numbers(values["std"]) and len(values["std"]) == len(values["mean"]) and min(values["std"]) > 0,
         "accuracy": values["accuracy"] is None or (number(values["accuracy"]) and 0 <= values["accuracy"] <= 1),
         "log": isinstance(values["log"], list) and all(isinstance(row, dict) for row in values["log"]),
+        "resize": values["resize"] is None or size(values["resize"]),
+        "interpolation": values["interpolation"] in INTERPOLATIONS,
+        "antialias": isinstance(values["antialias"], bool),
+        "channels": values["channels"] in CHANNELS,
+        "scale": size(values["scale"]) and values["scale"] in (1, 255),
     }
     for name, fits in rules.items():
         if not fits:

@@ -281,7 +281,7 @@ def test_repr_is_the_call():
     transform = Compose([Resize((8, 9)), RandomCrop(8, padding=1), RandomHorizontalFlip(), Grayscale(3), ToTensor()])
     assert repr(transform) == (
         "Compose([\n"
-        "    Resize(size=(8, 9)),\n"
+        "    Resize(size=(8, 9), interpolation='bilinear', antialias=True),\n"
         "    RandomCrop(size=(8, 8), padding=1, pad_if_needed=False, fill=0, padding_mode='constant'),\n"
         "    RandomHorizontalFlip(p=0.5),\n"
         "    Grayscale(num_output_channels=3),\n"

@@ -21,7 +21,7 @@ Random transforms draw from `minicnn.data.sample_generator()`, which a `DataLoad
 | `augmentation.py` | `RandomCrop`, `RandomHorizontalFlip` |
 | `random_resized_crop.py` | `RandomResizedCrop` |
 | `color_jitter.py` | `ColorJitter`, `RandomGrayscale` |
-| `values.py` | `ToTensor`, `Normalize`, `Grayscale` |
+| `values.py` | `ToTensor`, `Normalize`, `ReverseChannels`, `Grayscale` |
 """
 
 from minicnn.data.transforms.augmentation import RandomCrop, RandomHorizontalFlip
@@ -29,7 +29,7 @@ from minicnn.data.transforms.color_jitter import ColorJitter, RandomGrayscale
 from minicnn.data.transforms.compose import Compose, Transform
 from minicnn.data.transforms.geometry import CenterCrop, Pad, Resize
 from minicnn.data.transforms.random_resized_crop import RandomResizedCrop
-from minicnn.data.transforms.values import Grayscale, Normalize, ToTensor
+from minicnn.data.transforms.values import Grayscale, Normalize, ReverseChannels, ToTensor
 
 __all__ = [
     "CenterCrop",
@@ -43,6 +43,7 @@ __all__ = [
     "RandomHorizontalFlip",
     "RandomResizedCrop",
     "Resize",
+    "ReverseChannels",
     "ToTensor",
     "Transform",
 ]

@@ -14,21 +14,37 @@ from minicnn.errors import ArgumentError, DataError
 if TYPE_CHECKING:
     from PIL import Image
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 
 
 class Resize(Transform):
-    """Scale an image, bilinear, smoothed where it shrinks (antialias), as torchvision does with PIL images.
+    """Scale an image, smoothed where it shrinks (antialias), as torchvision does with PIL images.
 
     Parameters
     ----------
     size : int or (height, width)
         An integer is the length of the short side; the long side becomes int(size * long / short). A pair is exact.
+    interpolation : str
+        "bilinear", "bicubic" or "lanczos"; "box", "hamming"; "nearest" takes one pixel, without smoothing.
+    antialias : bool
+        False: "bilinear" weighs the 2 x 2 pixels at a place and "bicubic" the 4 x 4 there, however much the image
+        shrinks, as some networks have learned it. (torchvision ignores its argument for PIL images.)
     """
 
-    def __init__(self, size: int | tuple[int, int]) -> None:
+    def __init__(self, size: int | tuple[int, int], interpolation: str = "bilinear", antialias: bool = True) -> None:
         is_pair = isinstance(size, (list, tuple)) and len(size) != 1
         self.size = height_width("Resize", size) if is_pair else integer("Resize", "size", only_number(size), 1)
+        self.interpolation, self.antialias = interpolation, bool(antialias)
+        sharp = INTERPOLATIONS[:3]
+        allowed = INTERPOLATIONS if antialias else sharp
+        if interpolation not in allowed:
+            raise ArgumentError(
+                "an unknown interpolation" if antialias else "this interpolation is made for smoothing",
+                called="Resize",
+                seen=f"interpolation={interpolation!r}",
+                rule=f"one of {', '.join(allowed)}",
+            )
 
     def __call__(self, image: Any) -> Image.Image:
         """The scaled image; the image itself where nothing changes."""
@@ -40,7 +56,12 @@ class Resize(Transform):
             return image
         # An image one pixel wide and very long: the long side may explode, or Pillow's array between its two passes.
         refuse_bomb("Resize", (width, max(height, image.height)))
-        return image.resize((width, height), Image.Resampling.BILINEAR)
+        filter = Image.Resampling[self.interpolation.upper()]
+        if self.antialias:
+            return image.resize((width, height), filter)
+        steps = image.width / width, image.height / height
+        how: Any = filter  # of `Image.Resampling`, these three are also known to `transform`
+        return image.transform((width, height), Image.Transform.AFFINE, (steps[0], 0, 0, 0, steps[1], 0), how)
 
     def _width_height(self, size: tuple[int, int]) -> tuple[int, int]:
         if isinstance(self.size, tuple):

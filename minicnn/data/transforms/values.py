@@ -1,4 +1,4 @@
-"""Values: `ToTensor`, `Normalize`, `Grayscale`."""
+"""Values: `ToTensor`, `Normalize`, `ReverseChannels`, `Grayscale`."""
 
 from __future__ import annotations
 
@@ -103,6 +103,21 @@ class Normalize(Transform):
             )
         mean, std = (np.array(values, x.dtype).reshape(-1, 1, 1) for values in (self.mean, self.std))
         return (x - mean) / std
+
+
+class ReverseChannels(Transform):
+    """From RGB to BGR, the order in which networks from Caffe have learned colours; after `ToTensor`."""
+
+    def __call__(self, x: Any) -> np.ndarray:
+        """The array (C, H, W) with its channels in reverse order."""
+        if not isinstance(x, np.ndarray) or x.dtype not in FLOATS or x.ndim != 3:
+            raise DTypeError(
+                "not a float array (C, H, W)",
+                called="ReverseChannels",
+                seen=f"array {x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__,
+                hint="put ToTensor() before ReverseChannels",
+            )
+        return np.ascontiguousarray(x[::-1])
 
 
 class Grayscale(Transform):
