@@ -14,6 +14,7 @@
 | file | what is in it |
 |---|---|
 | `image_folder.py` | `ImageFolder`: photographs on disk, one sub-folder a class |
+| `hdf5_images.py` | `HDF5Images`: many images in one HDF5 file; `hdf5_arrays.py` opens it safely |
 | `arrays.py` | `ArrayDataset`: images in memory; `Subset`: some images of any data set |
 | `builtin.py` | `digits()`, `fashion_mnist()`: real images without a folder of one's own |
 | `splits.py` | `stratified_split`: two parts, every class in both |
@@ -28,8 +29,9 @@ Pillow, scikit-learn and pooch are imported when something needs them, not befor
 from minicnn.data import datasets, transforms
 from minicnn.data.arrays import ArrayDataset, Dataset, Subset
 from minicnn.data.builtin import digits, fashion_mnist
+from minicnn.data.hdf5_images import HDF5Images
 from minicnn.data.image_folder import ImageFolder
-from minicnn.data.images import read_image
+from minicnn.data.images import decode_image, read_image
 from minicnn.data.loader import DataLoader
 from minicnn.data.randomness import drawing_from, sample_generator
 from minicnn.data.splits import stratified_split
@@ -38,9 +40,11 @@ __all__ = [
     "ArrayDataset",
     "DataLoader",
     "Dataset",
+    "HDF5Images",
     "ImageFolder",
     "Subset",
     "datasets",
+    "decode_image",
     "digits",
     "drawing_from",
     "fashion_mnist",

@@ -2,6 +2,7 @@
 
 from minicnn.data.arrays import ArrayDataset, Dataset, Subset
 from minicnn.data.builtin import digits, fashion_mnist
+from minicnn.data.hdf5_images import HDF5Images
 from minicnn.data.image_folder import ImageFolder
 
-__all__ = ["ArrayDataset", "Dataset", "ImageFolder", "Subset", "digits", "fashion_mnist"]
+__all__ = ["ArrayDataset", "Dataset", "HDF5Images", "ImageFolder", "Subset", "digits", "fashion_mnist"]

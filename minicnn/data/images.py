@@ -1,15 +1,19 @@
-"""One image file, as people have them: grey, palette, transparent, 16 bits a pixel, truncated, hostile.
+"""One image, as people have them: grey, palette, transparent, 16 bits a pixel, lying on its side, truncated, hostile.
 
-`read_image` returns an RGB image or raises one `DataError` that names the file. No file makes it start a program, wait
-at a pipe or allocate more than Pillow's limit for images (`PIL.Image.MAX_IMAGE_PIXELS`, 89 million pixels).
+`read_image` (a file) and `decode_image` (its bytes) return an upright RGB image or raise one `DataError` that names the
+file. No file makes them start a program, wait at a pipe, or allocate more than Pillow's limit for images
+(`PIL.Image.MAX_IMAGE_PIXELS`, 89 million pixels).
 """
 
 from __future__ import annotations
 
 import functools
+import io
 import os
 import stat
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -20,35 +24,101 @@ if TYPE_CHECKING:
 
 # What may be inside a file, whatever its name says (a .jpg is often a PNG). Pillow knows some 40 formats more, among
 # them PostScript, for which it starts another program.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+ORIENTATION = 0x0112  # the EXIF tag
 
 
-def read_image(path: str | os.PathLike[str]) -> Image.Image:
+def read_image(path: str | os.PathLike[str], exif: bool = True) -> Image.Image:
     """Read an image file as RGB.
 
-    As with torchvision: alpha is dropped, animations give their first picture, a rotation noted in EXIF data is not
-    applied. Other than there: 16-bit grey is scaled to 8 bits, not clipped, which makes most of it white.
+    As with torchvision: alpha is dropped, animations give their first picture. Other than there: a photograph that a
+    camera noted as lying on its side (the EXIF tag Orientation) is turned upright; and 16-bit grey is scaled to 8 bits,
+    not clipped, which makes most of it white.
 
     Parameters
     ----------
     path : str or path
         The file.
+    exif : bool
+        Turn the image as its EXIF data say. False: the pixels as they are stored, torchvision's way.
 
     Returns
     -------
     PIL.Image.Image
         Mode RGB, decoded.
     """
-    from PIL import Image
-
     name = shown(path)
-    try:
+    with _one_error(name):
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait forever
             raise DataError("not a file", called=name, rule="a regular file", hint="remove it from the folder")
-        with Image.open(path, formats=_formats()) as image:
-            refuse_bomb(name, image.size)
-            image.load()
-            return _as_rgb(name, image)
+        with open(path, "rb") as file:  # not by its name: Pillow would map it, and die if it gets shorter meanwhile
+            return _decode(file, name, exif)
+
+
+def decode_image(data: bytes, called: str = "decode_image", exif: bool = True) -> Image.Image:
+    """Decode the bytes of an image file as RGB; all else as in `read_image`.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    called : str
+        Name of the image, for errors.
+    exif : bool
+        Turn the image as its EXIF data say.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Mode RGB, decoded.
+    """
+    with _one_error(called), io.BytesIO(data) as file:
+        return _decode(file, called, exif)
+
+
+def _decode(file: IO[bytes], name: str, exif: bool) -> Image.Image:
+    from PIL import Image
+
+    try:
+        opened = Image.open(file, formats=_formats())
+    except Image.UnidentifiedImageError:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        raise DataError(
+            "not an image that can be read",
+            called=name,
+            seen=f"{size} bytes that begin with {file.read(12)!r}",
+            rule=f"the content is one of {', '.join(_formats())}",
+            hint="remove the file, or save it again as PNG or JPEG",
+        ) from None
+    with opened as image:
+        refuse_bomb(name, image.size)
+        image.load()
+        return _as_rgb(name, _upright(image) if exif else image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data say; EXIF data that cannot be read say nothing."""
+    from PIL import ImageOps
+
+    if not ("exif" in image.info or "xmp" in image.info or "Raw profile type exif" in image.info):
+        return image  # asking Pillow would cost more than decoding a small image
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+        turned = ImageOps.exif_transpose(image) if orientation in range(2, 9) else image
+    except Exception:  # the pixels are sound: a torn note about them is no reason to lose the photograph
+        return image
+    turned.format = image.format  # type: ignore[attr-defined]  # what `_as_rgb` asks for
+    return turned
+
+
+@contextmanager
+def _one_error(name: str) -> Iterator[None]:
+    """Whatever goes wrong becomes one `DataError` that names the file."""
+    from PIL import Image
+
+    try:
+        yield
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -59,14 +129,6 @@ def read_image(path: str | os.PathLike[str]) -> Image.Image:
         ) from None
     except PermissionError:
         raise DataError("may not be read", called=name, hint="check the permissions of the file") from None
-    except Image.UnidentifiedImageError:
-        raise DataError(
-            "not an image that can be read",
-            called=name,
-            seen=f"{os.path.getsize(path)} bytes that begin with {_beginning(path)!r}",
-            rule=f"the content is one of {', '.join(_formats())}",
-            hint="remove the file, or save it again as PNG or JPEG",
-        ) from None
     except Exception as error:  # a decoder may raise anything at all on a broken file
         raise DataError(
             "a broken image",
@@ -129,8 +191,3 @@ def _formats() -> tuple[str, ...]:
 
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _beginning(path: str | os.PathLike[str]) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(12)
