@@ -46,6 +46,8 @@ class Optimizer:
         Settings of the optimizer.
     """
 
+    MEMORY: tuple[str, ...] | None = None  # names of what is remembered for each parameter (PyTorch's); None: any
+
     def __init__(self, params: Iterable[Any], defaults: Group) -> None:
         name = type(self).__name__
         items = [params] if isinstance(params, (Tensor, dict)) else list(params)
@@ -108,14 +110,22 @@ class Optimizer:
         raise ArgumentError("this optimizer has no update", called=type(self).__name__)
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings of each group, and the state of each parameter by its number."""
+        """Settings of each group, and the memory of each parameter by its number; laid out and named as PyTorch's.
+
+        Returns
+        -------
+        dict
+            `{"state": {0: {"momentum_buffer": array}, ...}, "param_groups": [{"lr": ..., "params": [0, 1, ...]}, ...]}`
+            Arrays are copies on the CPU.
+        """
         tensors = [p for group in self.param_groups for p in group["params"]]
-        return {
-            "groups": [{k: v for k, v in group.items() if k != "params"} for group in self.param_groups],
-            "state": {
-                i: {k: _saved(v) for k, v in self.state[p].items()} for i, p in enumerate(tensors) if p in self.state
-            },
-        }
+        groups, first = [], 0
+        for group in self.param_groups:
+            numbers = list(range(first, first + len(group["params"])))
+            groups.append({**group, "params": numbers})
+            first += len(numbers)
+        memory = {i: {k: _saved(v) for k, v in self.state[p].items()} for i, p in enumerate(tensors) if p in self.state}
+        return {"state": memory, "param_groups": groups}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave; nothing is taken over unless everything fits."""
@@ -126,8 +136,10 @@ class Optimizer:
                 called=f"{type(self).__name__}.load_state_dict",
                 rule="the same kind of optimizer, groups and shapes of parameters",
             )
-        for group, saved in zip(self.param_groups, state["groups"], strict=True):
-            group.update(saved)
+        for group, saved in zip(self.param_groups, state["param_groups"], strict=True):
+            # A pair that went through JSON comes back as a list.
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k != "params"}
+            group.update(values)
         self.state = {
             tensors[int(i)]: {k: _loaded(v, tensors[int(i)].device) for k, v in values.items()}
             for i, values in state["state"].items()
@@ -135,13 +147,17 @@ class Optimizer:
 
     def _fits(self, state: dict[str, Any], tensors: list[Tensor]) -> bool:
         """Whether a state has the settings of these groups, and arrays of the shapes of these parameters."""
-        own = [set(group) - {"params"} for group in self.param_groups]
-        if [set(group) for group in state["groups"]] != own or any(int(i) >= len(tensors) for i in state["state"]):
+        own = [(set(group), len(group["params"])) for group in self.param_groups]
+        if [(set(group), len(group["params"])) for group in state["param_groups"]] != own:
+            return False
+        if any(not 0 <= int(i) < len(tensors) for i in state["state"]):
             return False
         return all(
-            not isinstance(value, np.ndarray) or value.shape == tensors[int(i)].shape
+            (not values or self.MEMORY is None or set(values) == set(self.MEMORY))
+            and all(
+                not isinstance(value, np.ndarray) or value.shape == tensors[int(i)].shape for value in values.values()
+            )
             for i, values in state["state"].items()
-            for value in values.values()
         )
 
 
@@ -153,6 +169,8 @@ class SGD(Optimizer):
     with :math:`\eta` lr, :math:`\mu` momentum, :math:`\tau` dampening, :math:`\lambda` weight_decay; v begins as the
     first g. With `nesterov`, :math:`w \leftarrow w - \eta (g + \mu v)`.
     """
+
+    MEMORY = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -220,6 +238,8 @@ class Adam(Optimizer):
     with :math:`g \leftarrow g + \lambda w` first if weight_decay :math:`\lambda` is not zero.
     """
 
+    MEMORY = ("step", "exp_avg", "exp_avg_sq")
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -240,9 +260,9 @@ class Adam(Optimizer):
         """One step."""
         beta1, beta2 = group["betas"]
         if not state:
-            state.update(step=0, m=updates.zeros_like(w), v=updates.zeros_like(w))
+            state.update(step=0, exp_avg=updates.zeros_like(w), exp_avg_sq=updates.zeros_like(w))
         state["step"] += 1
-        m, v, g = state["m"], state["v"], in_line(g)
+        m, v, g = state["exp_avg"], state["exp_avg_sq"], in_line(g)
         step_size = group["lr"] / (1 - beta1 ** state["step"])
         correction = float(np.sqrt(1 - beta2 ** state["step"]))
         if updates.fits(w, g, m, v):  # the same step, in one pass over memory

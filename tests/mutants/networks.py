@@ -133,9 +133,9 @@ def _(patch: Any) -> None:
         if not state:
             state.update(step=0, m=np.zeros_like(w), v=np.zeros_like(w))
         state["step"] += 1
-        state["m"] += (1 - beta1) * (g - state["m"])
-        state["v"] += (1 - beta2) * (g * g - state["v"])
-        w -= group["lr"] * state["m"] / (np.sqrt(state["v"]) + group["eps"])
+        state["exp_avg"] += (1 - beta1) * (g - state["exp_avg"])
+        state["exp_avg_sq"] += (1 - beta2) * (g * g - state["exp_avg_sq"])
+        w -= group["lr"] * state["exp_avg"] / (np.sqrt(state["exp_avg_sq"]) + group["eps"])
 
     patch.setattr(optim.Adam, "update", wrong)
 

@@ -92,11 +92,11 @@ def test_adam_with_weight_decay():
 
 
 def test_defaults():
-    assert optim.SGD([parameter()]).state_dict()["groups"] == [
-        {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False}
+    assert optim.SGD([parameter()]).state_dict()["param_groups"] == [
+        {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "params": [0]}
     ]
-    assert optim.Adam([parameter()]).state_dict()["groups"] == [
-        {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
+    assert optim.Adam([parameter()]).state_dict()["param_groups"] == [
+        {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "params": [0]}
     ]
 
 
