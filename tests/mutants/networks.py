@@ -131,7 +131,7 @@ def _(patch: Any) -> None:
         beta1, beta2 = group["betas"]
         g = g + group["weight_decay"] * w
         if not state:
-            state.update(step=0, m=np.zeros_like(w), v=np.zeros_like(w))
+            state.update(step=0, exp_avg=np.zeros_like(w), exp_avg_sq=np.zeros_like(w))
         state["step"] += 1
         state["exp_avg"] += (1 - beta1) * (g - state["exp_avg"])
         state["exp_avg_sq"] += (1 - beta2) * (g * g - state["exp_avg_sq"])
