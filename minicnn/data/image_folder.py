@@ -6,7 +6,8 @@
     root/ants/nest/a.png         class 0: sub-folders of a class belong to it
     root/bees/1092977343.jpg     class 1, "bees"
 
-One difference: a symbolic link that leads out of `root` is not followed. Such links are listed in `.skipped_links`.
+Two differences: a symbolic link that leads out of `root` is not followed; such links are listed in `.skipped_links`.
+And photographs are turned upright as their EXIF data say (`exif=False`: as they are stored, torchvision's way).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from minicnn.data.bad_images import without_bad
 from minicnn.data.images import read_image, shown
 from minicnn.errors import DataError, MinicnnError
 
@@ -31,6 +33,13 @@ class ImageFolder:
         Folder with one sub-folder a class.
     transform : callable, optional
         From an RGB `PIL.Image` to what the network wants; see `minicnn.data.transforms`.
+    exif : bool
+        Turn photographs upright as their EXIF data say.
+    skip_bad : bool
+        Leave out files that cannot be read. All files are decoded once for that, now, so that the number and the order
+        of the samples do not change later. Without it, such a file is an error when it is read.
+    progress : bool, optional
+        Whether that check shows a progress bar; None: if it takes over two seconds and stderr is a terminal.
 
     Attributes
     ----------
@@ -44,12 +53,24 @@ class ImageFolder:
         Label of each image.
     skipped_links : list of str
         Links out of `root`, and links to a folder above themselves, which were not followed.
+    skipped : list of (path, reason)
+        Files that `skip_bad` left out, and why.
     """
 
-    def __init__(self, root: str | os.PathLike[str], transform: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        transform: Callable[[Any], Any] | None = None,
+        *,
+        exif: bool = True,
+        skip_bad: bool = False,
+        progress: bool | None = None,
+    ) -> None:
         self.root = os.path.expanduser(os.fspath(root))
         self.transform = transform
+        self.exif = bool(exif)
         self.skipped_links: list[str] = []
+        self.skipped: list[tuple[str, str]] = []
         self.classes = self._find_classes()
         self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
         self.samples = [
@@ -57,6 +78,8 @@ class ImageFolder:
             for name, label in self.class_to_idx.items()
             for path in self._find_images(os.path.join(self.root, name))
         ]
+        if skip_bad:
+            self.samples, self.skipped = without_bad(self.samples, progress)
         self.targets = [label for _, label in self.samples]
         self._check_classes()
 
@@ -65,7 +88,7 @@ class ImageFolder:
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         path, label = self.samples[index]
-        image = read_image(path)
+        image = read_image(path, self.exif)
         if self.transform is None:
             return image, label
         try:
@@ -76,7 +99,8 @@ class ImageFolder:
 
     def __repr__(self) -> str:
         links = f", {len(self.skipped_links)} links not followed" if self.skipped_links else ""
-        return f"ImageFolder({self.root!r}, {len(self)} images, {len(self.classes)} classes{links})"
+        skipped = f", {len(self.skipped)} files that cannot be read skipped" if self.skipped else ""
+        return f"ImageFolder({self.root!r}, {len(self)} images, {len(self.classes)} classes{links}{skipped})"
 
     # ---- what is in the folder --------------------------------------------------------------------------------------
 
@@ -152,7 +176,8 @@ class ImageFolder:
             raise DataError(
                 f"no image in {'class' if len(empty) == 1 else 'classes'} {', '.join(map(shown, empty[:5]))}",
                 called=f"ImageFolder {shown(self.root)}",
-                seen=f"{len(self.classes)} class folders, {len(empty)} of them without an image, {self._links()}",
+                seen=f"{len(self.classes)} class folders, {len(empty)} of them without an image, {self._links()}"
+                + (f", {len(self.skipped)} files skipped, first {self.skipped[0][1]}" if self.skipped else ""),
                 rule=f"at least one image a class; extensions {' '.join(EXTENSIONS)}",
                 hint="add images, or remove the folder if it is no class",
             )

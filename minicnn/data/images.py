@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 # What may be inside a file, whatever its name says (a .jpg is often a PNG). Pillow knows some 40 formats more, among
 # them PostScript, for which it starts another program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
-ORIENTATION = 0x0112  # the EXIF tag
+ORIENTATION, TILE_SIZE = 0x0112, (322, 323)  # the tags of EXIF and TIFF
+START_OF_SCAN = b"\xff\xda"  # of a JPEG; a progressive one paints the image some ten times, from coarse to fine
+# A photograph has 2 to 20 pixels a byte; an image of one colour has thousands, and is refused above so many pixels.
+COSTLY, MOST_PIXELS_A_BYTE = 2**24, 200
+MOST_SCANS, MOST_PAINTED, SMALL_TILE = 30, 2**31, 4096
 
 
 def read_image(path: str | os.PathLike[str], exif: bool = True) -> Image.Image:
@@ -48,11 +52,8 @@ def read_image(path: str | os.PathLike[str], exif: bool = True) -> Image.Image:
         Mode RGB, decoded.
     """
     name = shown(path)
-    with _one_error(name):
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait forever
-            raise DataError("not a file", called=name, rule="a regular file", hint="remove it from the folder")
-        with open(path, "rb") as file:  # not by its name: Pillow would map it, and die if it gets shorter meanwhile
-            return _decode(file, name, exif)
+    with _one_error(name), _open(path, name) as file:
+        return _decode(file, name, exif)
 
 
 def decode_image(data: bytes, called: str = "decode_image", exif: bool = True) -> Image.Image:
@@ -76,7 +77,35 @@ def decode_image(data: bytes, called: str = "decode_image", exif: bool = True) -
         return _decode(file, called, exif)
 
 
+def check_image(source: str | os.PathLike[str] | bytes, called: str = "check_image") -> None:
+    """Raise the `DataError` that `read_image` (for a path) or `decode_image` (for bytes) would raise, in less time.
+
+    All of the data is read, but a JPEG is decoded to an eighth of its size.
+    """
+    name = called if isinstance(source, bytes) else shown(source)
+    opened = io.BytesIO(source) if isinstance(source, bytes) else _open(source, name)
+    with _one_error(name), opened as file, _identified(file, name) as image:
+        image.draft(image.mode, (max(image.width // 8, 1), max(image.height // 8, 1)))
+        image.load()
+        _refuse_numbers(name, image)
+
+
+def _open(path: str | os.PathLike[str], name: str) -> IO[bytes]:
+    """The file, opened here: Pillow would map some, and a process dies if a mapped file gets shorter."""
+    with _one_error(name):
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait forever
+            raise DataError("not a file", called=name, rule="a regular file", hint="remove it from the folder")
+        return open(path, "rb")
+
+
 def _decode(file: IO[bytes], name: str, exif: bool) -> Image.Image:
+    with _identified(file, name) as image:
+        image.load()
+        return _as_rgb(name, _upright(image) if exif else image)
+
+
+def _identified(file: IO[bytes], name: str) -> Image.Image:
+    """The image, of which only the header is read, so that it can be refused for what decoding it would cost."""
     from PIL import Image
 
     try:
@@ -91,10 +120,9 @@ def _decode(file: IO[bytes], name: str, exif: bool) -> Image.Image:
             rule=f"the content is one of {', '.join(_formats())}",
             hint="remove the file, or save it again as PNG or JPEG",
         ) from None
-    with opened as image:
-        refuse_bomb(name, image.size)
-        image.load()
-        return _as_rgb(name, _upright(image) if exif else image)
+    refuse_bomb(name, opened.size)
+    _refuse_costly(file, name, opened)
+    return opened
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -133,7 +161,7 @@ def _one_error(name: str) -> Iterator[None]:
         raise DataError(
             "a broken image",
             called=name,
-            seen=f"{type(error).__name__}: {error}",
+            seen=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
             rule="the whole file can be decoded",
             hint="copy or download the file again, or remove it",
         ) from None
@@ -154,21 +182,60 @@ def refuse_bomb(called: str, size: tuple[int, int]) -> None:
         raise _bomb(called, f"{size[0]} x {size[1]} pixels")
 
 
-def _bomb(called: str, seen: str) -> DataError:
+def _refuse_costly(file: IO[bytes], called: str, image: Image.Image) -> None:
+    """Raise for small files that take long to decode, or much memory, although their pixels are within the limit."""
+    from PIL import Image
+
+    width, height = image.size
+    if not (width and height):
+        raise DataError("an image without pixels", called=called, seen=f"{width} x {height}")
+    tile = [image.tag_v2.get(tag, 0) for tag in TILE_SIZE] if image.format == "TIFF" else ()  # type: ignore[attr-defined]
+    if any(not isinstance(side, int) or side > max(width, height, SMALL_TILE) for side in tile):
+        raise _bomb(
+            called,
+            f"{width} x {height} pixels in tiles of {' x '.join(map(str, tile))[:50]}",
+            "tiles no larger than the image",
+        )
+    if width * height <= 2**20 or Image.MAX_IMAGE_PIXELS is None:
+        return
+    here = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    scans = file.read().count(START_OF_SCAN) if image.format in ("JPEG", "MPO") else 1
+    file.seek(here)
+    seen = f"{width} x {height} pixels in {size:,} bytes"
+    if width * height > max(COSTLY, MOST_PIXELS_A_BYTE * size):
+        raise _bomb(called, seen, f"at most {MOST_PIXELS_A_BYTE} pixels a byte")
+    if scans > MOST_SCANS and scans * width * height > MOST_PAINTED:
+        raise _bomb(called, f"{seen}, painted {scans:,} times", f"at most {MOST_SCANS} times")
+
+
+def _bomb(called: str, seen: str, rule: str = "") -> DataError:
     from PIL import Image
 
     return DataError(
         "an image too large to be decoded safely",
         called=called,
         seen=seen,
-        rule=f"at most {Image.MAX_IMAGE_PIXELS} pixels",
-        hint="shrink the image; if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS",
+        rule=rule or f"at most {Image.MAX_IMAGE_PIXELS} pixels",
+        hint=f"shrink the image; if you trust it, {'set' if rule else 'raise'} PIL.Image.MAX_IMAGE_PIXELS"
+        + (" = None" if rule else ""),
     )
 
 
 def _as_rgb(name: str, image: Image.Image) -> Image.Image:
     from PIL import Image
 
+    _refuse_numbers(name, image)
+    if image.mode.startswith("I"):  # 16-bit grey; as "I" from PGM and from older Pillows
+        values = np.asarray(image).astype(np.int32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info:  # by way of RGBA: from a palette straight to RGB, Pillow warns
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
+def _refuse_numbers(name: str, image: Image.Image) -> None:
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise DataError(
             "an image of numbers without a range",
@@ -177,11 +244,6 @@ def _as_rgb(name: str, image: Image.Image) -> Image.Image:
             rule="8 or 16 bits a pixel",
             hint="scale its values and save it as an 8-bit PNG",
         )
-    if image.mode.startswith("I"):  # 16-bit grey; as "I" from PGM and from older Pillows
-        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
-    if "transparency" in image.info:  # by way of RGBA: from a palette straight to RGB, Pillow warns
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
 
 
 @functools.cache

@@ -239,3 +239,37 @@ def test_hymenoptera_order_and_odd_files():
     assert image.mode == "RGB"
     assert min(image.size) == 160
     assert label == 0
+
+
+# ---- files that cannot be read --------------------------------------------------------------------------------------
+
+
+def test_bad_files_are_left_out_and_counted(root):
+    (root / "cats" / "broken.jpg").write_bytes((root / "Dogs" / "1.jpg").read_bytes()[:-60])
+    (root / "cats" / "a.png").write_bytes(b"")
+    folder = ImageFolder(root)
+    assert (len(folder), folder.skipped) == (13, [])
+    with pytest.raises(DataError, match=r"cats/a\.png: not an image"):
+        list(folder)
+    kept = ImageFolder(root, skip_bad=True)
+    assert [os.path.relpath(path, root) for path, _ in kept.skipped] == ["cats/a.png", "cats/broken.jpg"]
+    assert "Truncated File Read" in kept.skipped[1][1]
+    assert kept.samples == [s for s in folder.samples if s[0] not in dict(kept.skipped)]
+    assert kept.targets == [label for _, label in kept.samples]
+    assert len(list(kept)) == len(kept) == 11
+    assert repr(kept).endswith("11 images, 2 classes, 2 files that cannot be read skipped)")
+
+
+def test_a_class_of_bad_files_only(root):
+    for path in (root / "Dogs").glob("*.jpg"):
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"no image in class Dogs; .*, 3 files skipped, first .*1\.jpg: not an image"):
+        ImageFolder(root, skip_bad=True)
+
+
+def test_photographs_are_turned_upright_unless_asked_otherwise(root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (6, 4)).save(root / "Dogs" / "1.jpg", exif=exif)
+    assert ImageFolder(root)[0][0].size == (4, 6)
+    assert ImageFolder(root, exif=False)[0][0].size == (6, 4)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minicnn.data import read_image
+from minicnn.data import decode_image, read_image
+from minicnn.data.images import check_image
 from minicnn.errors import DataError
 
 
@@ -214,3 +215,89 @@ def test_the_limit_can_be_lifted(tmp_path, monkeypatch):
     assert read_image(path).size == (40, 40)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert read_image(path).size == (40, 40)
+
+
+def test_many_pixels_from_few_bytes(tmp_path):
+    path = tmp_path / "white.png"
+    Image.new("L", (5000, 4000), 255).save(path)
+    assert "20000000" not in refusal(path)
+    assert "5000 x 4000 pixels in" in refusal(path)
+    assert "rule: at most 200 pixels a byte" in refusal(path)
+    Image.new("L", (4000, 4000), 255).save(path)
+    assert read_image(path).size == (4000, 4000)
+
+
+# ---- EXIF orientation -----------------------------------------------------------------------------------------------
+
+# A camera that was turned: what the tag says, and how the stored pixels must be turned (as EXIF 2.3 defines it).
+TURNS = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda x: np.rot90(x, 1),
+    9: lambda x: x,  # not in the standard: no turn
+}
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg", "tif"])
+def test_photographs_are_turned_upright(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    stored = np.kron(np.random.default_rng(0).integers(0, 256, (2, 3, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    for orientation, turn in TURNS.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(stored).save(path, exif=exif, **({"quality": 100} if suffix == "jpg" else {"lossless": True}))
+        upright = np.asarray(read_image(path))
+        assert upright.shape == turn(stored).shape
+        assert np.abs(upright.astype(int) - turn(stored)).mean() < (6 if suffix == "jpg" else 1e-9)
+        if suffix != "tif":  # Pillow itself turns those
+            as_stored = np.asarray(read_image(path, exif=False))
+            assert np.abs(as_stored.astype(int) - stored).mean() < (6 if suffix == "jpg" else 1e-9)
+
+
+def test_turned_16_bit_and_palette(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.png"
+    Image.fromarray(np.array([[0, 65535]], np.uint16)).save(path, exif=exif)
+    assert np.asarray(read_image(path)).tolist() == [[[0] * 3], [[255] * 3]]
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8))
+    palette.putpalette([1, 2, 3, 4, 5, 6])
+    palette.save(path, exif=exif, transparency=0)
+    assert np.asarray(read_image(path)).tolist() == [[[1, 2, 3]], [[4, 5, 6]]]
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow says it, and goes on
+@pytest.mark.parametrize(
+    "data", [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"nonsense"]
+)
+def test_torn_exif_data_cost_nothing(tmp_path, data):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (8, 4), (9, 9, 9)).save(path, exif=data)
+    assert read_image(path).size == (8, 4)
+    decoded = decode_image(path.read_bytes())
+    assert np.array_equal(np.asarray(decoded), np.asarray(read_image(path)))
+
+
+def test_bytes_are_refused_by_the_name_they_are_given():
+    with pytest.raises(DataError, match="sample 7: not an image that can be read; seen 3 bytes"):
+        decode_image(b"abc", "sample 7")
+    with pytest.raises(DataError, match="sample 7: not an image that can be read; seen 3 bytes"):
+        check_image(b"abc", "sample 7")
+
+
+def test_checking_finds_what_reading_finds(photo, tmp_path):
+    check_image(photo)
+    whole = photo.read_bytes()
+    for content in (whole[:2000], whole[:-200], b"", b"%!PS"):
+        photo.write_bytes(content)
+        with pytest.raises(DataError) as caught:
+            check_image(photo)
+        assert str(caught.value) == refusal(photo)
+    Image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match="an image of numbers without a range"):
+        check_image(tmp_path / "a.tif")
