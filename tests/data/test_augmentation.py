@@ -10,14 +10,33 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from minicnn.data import drawing_from
-from minicnn.data.transforms import ColorJitter, RandomGrayscale, RandomResizedCrop
+from minicnn.data.transforms import (
+    ColorJitter,
+    RandomApply,
+    RandomChoice,
+    RandomErasing,
+    RandomGrayscale,
+    RandomResizedCrop,
+    RandomRotation,
+    RandomVerticalFlip,
+    ToTensor,
+)
 from minicnn.data.transforms.color_jitter import shift_hue
-from minicnn.errors import ArgumentError, DTypeError
+from minicnn.errors import ArgumentError, DataError, DTypeError, ShapeError
 
 
 def photo(height: int = 12, width: int = 16) -> Image.Image:
     """Random colours."""
     return Image.fromarray(np.random.default_rng(7).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def assert_uniform(values: np.ndarray, low: float, high: float) -> None:
+    """Mean, deviation and ends of 2000 numbers; a correct generator fails in one of ten thousand seeds."""
+    assert len(values) == 2000
+    uniform = (values - low) / (high - low)
+    assert -0.01 < uniform.min() < 0.01 < 0.99 < uniform.max() < 1.01
+    assert abs(uniform.mean() - 0.5) < 0.025  # four deviations
+    assert abs(uniform.std() - 12**-0.5) < 0.015
 
 
 def same(a: Image.Image, b: Image.Image) -> bool:
@@ -34,18 +53,10 @@ def test_parts_have_the_distribution_of_the_rule():
     with drawing_from(np.random.default_rng(0)):
         parts = np.array([cut.part(size, size) for _ in range(2000)])
     top, left, height, width = parts.T
-    area, log_ratio = height * width / size**2, np.log(width / height)
-    for values, low, high in ((area, 0.1, 0.4), (log_ratio, -math.log(2), math.log(2))):
-        uniform = (values - low) / (high - low)
-        assert -0.01 < uniform.min() < 0.01 < 0.99 < uniform.max() < 1.01
-        assert abs(uniform.mean() - 0.5) < 0.025  # four deviations of a mean of 2000 uniform numbers
-        assert abs(uniform.std() - 12**-0.5) < 0.015
-    for start, length in ((top, height), (left, width)):
-        place = start / (size - length)
-        assert place.min() >= 0
-        assert place.max() <= 1
-        assert abs(place.mean() - 0.5) < 0.025
-        assert abs(place.std() - 12**-0.5) < 0.015
+    assert_uniform(height * width / size**2, 0.1, 0.4)
+    assert_uniform(np.log(width / height), -math.log(2), math.log(2))
+    assert_uniform(top / (size - height), 0, 1)
+    assert_uniform(left / (size - width), 0, 1)
 
 
 def test_the_part_is_cut_then_scaled():
@@ -79,6 +90,96 @@ def test_everything_is_resized_and_interpolations_differ():
     for name in ("nearest", "bilinear", "bicubic"):
         expected = image.resize((6, 9), Image.Resampling[name.upper()])
         assert same(RandomResizedCrop((9, 6), **whole, interpolation=name)(image), expected)
+
+
+# ---- RandomVerticalFlip, RandomRotation ------------------------------------------------------------------------------
+
+
+def test_random_vertical_flip():
+    image = photo()
+    assert np.array_equal(np.asarray(RandomVerticalFlip(1)(image)), np.asarray(image)[::-1])
+    with drawing_from(np.random.default_rng(0)):
+        assert 200 < sum(RandomVerticalFlip(0.25)(image) is not image for _ in range(1000)) < 300
+
+
+def test_random_rotation():
+    image = photo(9, 9)
+    assert np.array_equal(np.asarray(RandomRotation((90, 90))(image)), np.rot90(np.asarray(image)))  # counter-clockwise
+    turned = RandomRotation((30, 30), "bilinear", expand=True, center=(2, 3), fill=(1, 2, 3))(image)
+    expected = image.rotate(30, Image.Resampling.BILINEAR, True, (2, 3), fillcolor=(1, 2, 3))
+    assert same(turned, expected)
+    assert RandomRotation((45, 45), fill=9)(image).getpixel((0, 0)) == (9, 9, 9)
+    assert RandomRotation((45, 45), fill=9)(image.convert("L")).getpixel((0, 0)) == 9
+
+
+def test_angles_are_uniform(monkeypatch):
+    angles = []
+    monkeypatch.setattr(Image.Image, "rotate", lambda image, angle, *_, **__: angles.append(angle))
+    with drawing_from(np.random.default_rng(0)):
+        for _ in range(2000):
+            RandomRotation(20)(photo())
+    assert_uniform(np.array(angles), -20, 20)
+
+
+# ---- RandomErasing --------------------------------------------------------------------------------------------------
+
+
+def test_rectangles_have_the_distribution_of_the_rule():
+    erase, size = RandomErasing(scale=(0.02, 0.2), ratio=(0.5, 3)), 4000
+    with drawing_from(np.random.default_rng(0)):
+        top, left, height, width = np.array([erase.rectangle(size, size) for _ in range(2000)]).T
+    assert_uniform(height * width / size**2, 0.02, 0.2)
+    assert_uniform(np.log(height / width), math.log(0.5), math.log(3))
+    assert_uniform(top / (size - height), 0, 1)
+    assert_uniform(left / (size - width), 0, 1)
+
+
+@pytest.mark.parametrize("value", [0, (1.5, 2.5, 3.5), "random"])
+def test_a_rectangle_is_covered(value):
+    x = np.random.default_rng(0).random((3, 20, 30), dtype=np.float32) + 5
+    before = x.copy()
+    erase = RandomErasing(1, value=value)
+    with drawing_from(np.random.default_rng(5)):
+        y = erase(x)
+    assert np.array_equal(x, before)  # the input is left alone
+    changed = (y != x).any(axis=0)
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    inside = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    assert changed[inside].all()
+    assert changed.sum() == changed[inside].size < changed.size
+    covered = y[:, inside[0], inside[1]]
+    if value == "random":
+        assert len(np.unique(covered)) == covered.size
+        assert abs(covered.mean()) < 0.3
+        assert 0.8 < covered.std() < 1.2
+    else:
+        expected = np.broadcast_to(np.reshape(value, (-1, 1, 1)), covered.shape)
+        assert np.array_equal(covered, expected.astype(np.float32))
+    assert y.dtype == np.float32
+
+
+def test_how_often_it_is_erased():
+    x = np.ones((1, 8, 8), np.float32)
+    with drawing_from(np.random.default_rng(0)):
+        assert 200 < sum(RandomErasing(0.25)(x) is not x for _ in range(1000)) < 300
+        assert RandomErasing(1, scale=(1, 1))(x) is x  # no rectangle smaller than the image: nothing is done
+
+
+# ---- RandomApply, RandomChoice --------------------------------------------------------------------------------------
+
+
+def test_random_apply_and_choice():
+    with drawing_from(np.random.default_rng(0)):
+        some = RandomApply([lambda x: x + 1, lambda x: x * 10], 0.25)
+        results = [some(1) for _ in range(1000)]
+        chosen = [RandomChoice([abs, lambda x: x], [3, 1])(-1) for _ in range(1000)]
+        evenly = [RandomChoice([abs, lambda x: x])(-1) for _ in range(1000)]
+    assert set(results) == {1, 20}
+    assert 200 < results.count(20) < 300
+    assert 700 < chosen.count(1) < 800
+    assert 440 < evenly.count(1) < 560
+    with drawing_from(np.random.default_rng(0)):
+        assert RandomChoice([lambda x, y: (y, x)])(1, 2) == (2, 1)
 
 
 # ---- ColorJitter, RandomGrayscale -----------------------------------------------------------------------------------
@@ -150,6 +251,11 @@ def test_repr_is_the_call():
         "RandomResizedCrop(size=(8, 9), scale=(0.5, 1.0), ratio=(0.75, 1.25), interpolation='bicubic')",
         "ColorJitter(brightness=(0.5, 1.5), contrast=(0.0, 3.0), saturation=(1.0, 1.0), hue=(-0.25, 0.25))",
         "RandomGrayscale(p=0.5)",
+        "RandomVerticalFlip(p=0.5)",
+        "RandomRotation(degrees=(-5.0, 5.0), interpolation='bilinear', expand=True, center=(1.0, 2.0), fill=0)",
+        "RandomErasing(p=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), value='random')",
+        "RandomApply(transforms=[ToTensor()], p=0.25)",
+        "RandomChoice(transforms=[ToTensor(), RandomGrayscale(p=0.1)], p=[0.25, 0.75])",
     ):
         assert repr(eval(text)) == text
     assert repr(ColorJitter(0.5, 2, hue=0.25)) == (
@@ -179,6 +285,16 @@ def test_repr_is_the_call():
         (lambda: ColorJitter(hue=(-0.6, 0)), "rule: -0.5 <= smallest <= largest <= 0.5"),
         (lambda: ColorJitter(contrast=(2, 1)), "contrast is out of range; seen contrast=(2, 1)"),
         (lambda: ColorJitter(saturation="x"), "saturation is not a finite number; seen saturation='x' (str)"),
+        (lambda: RandomRotation(-3), "RandomRotation: degrees is negative; seen degrees=-3; rule: 0 or more"),
+        (lambda: RandomRotation((3, -3)), "degrees is out of range; seen degrees=(3, -3); rule: smallest <= largest"),
+        (lambda: RandomRotation(3, center=4), "RandomRotation: center is no point; seen center=4; rule: (x, y)"),
+        (lambda: RandomErasing(scale=(0.5, 2)), "RandomErasing: scale is out of range; seen scale=(0.5, 2)"),
+        (lambda: RandomErasing(ratio=(0, 2)), "RandomErasing: ratio begins with zero"),
+        (lambda: RandomErasing(value="grey"), "RandomErasing: an unknown value; seen value='grey'; rule: numbers or"),
+        (lambda: RandomApply(abs), "RandomApply: transforms are not a list; seen builtin_function_or_method"),
+        (lambda: RandomApply([ToTensor]), "RandomApply: transforms[0] is not a transform; seen <class"),
+        (lambda: RandomChoice([]), "RandomChoice: weights that choose nothing; seen 0 transforms, p=None"),
+        (lambda: RandomChoice([abs, abs], [1, -1]), "rule: one weight for each transform, none below zero"),
         (lambda: RandomGrayscale(2), "RandomGrayscale: p is no probability; seen p=2; rule: 0 <= p <= 1"),
     ],
 )
@@ -187,8 +303,17 @@ def test_wrong_arguments(make, text):
         make()
 
 
-@pytest.mark.parametrize("transform", [RandomResizedCrop(2), ColorJitter(), RandomGrayscale()])
+@pytest.mark.parametrize("transform", [RandomResizedCrop(2), ColorJitter(), RandomGrayscale(), RandomRotation(9)])
 def test_arrays_of_floats_are_refused(transform):
     text = f"hint: put {type(transform).__name__} before ToTensor"
     with pytest.raises(DTypeError, match=text):
         transform(np.zeros((3, 4, 4), np.float32))
+
+
+def test_what_else_is_refused():
+    with pytest.raises(DTypeError, match=r"RandomErasing: not a float array .* hint: put ToTensor\(\) before"):
+        RandomErasing()(photo())
+    with pytest.raises(ShapeError, match="RandomErasing: value and the image differ in channels"):
+        RandomErasing(value=(1, 2))(np.zeros((3, 4, 4), np.float32))
+    with pytest.raises(DataError, match="RandomRotation: fill and the image differ in channels"):
+        RandomRotation(5, fill=(1, 2))(photo())

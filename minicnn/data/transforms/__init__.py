@@ -10,7 +10,7 @@ values on the way, and `ToTensor` leads from the first to the second:
 
 - images: a `PIL.Image`, or a uint8 array (H, W) or (H, W, C). All that stand before `ToTensor` take either and give a
   `PIL.Image`;
-- arrays: float32 (C, H, W), values 0..1. `Normalize` takes and gives these.
+- arrays: float32 (C, H, W), values 0..1. `Normalize` and `RandomErasing` take and give these.
 
 Random transforms draw from `minicnn.data.sample_generator()`, which a `DataLoader` seeds by (seed, epoch, sample).
 
@@ -18,17 +18,23 @@ Random transforms draw from `minicnn.data.sample_generator()`, which a `DataLoad
 |---|---|
 | `compose.py` | `Compose`, and what all transforms share |
 | `geometry.py` | `Resize`, `CenterCrop`, `Pad` |
-| `augmentation.py` | `RandomCrop`, `RandomHorizontalFlip` |
+| `augmentation.py` | `RandomCrop`, `RandomHorizontalFlip`, `RandomVerticalFlip` |
 | `random_resized_crop.py` | `RandomResizedCrop` |
+| `random_rotation.py` | `RandomRotation` |
 | `color_jitter.py` | `ColorJitter`, `RandomGrayscale` |
+| `random_erasing.py` | `RandomErasing`, after `Normalize` |
+| `choices.py` | `RandomApply`, `RandomChoice` |
 | `values.py` | `ToTensor`, `Normalize`, `ReverseChannels`, `Grayscale` |
 """
 
-from minicnn.data.transforms.augmentation import RandomCrop, RandomHorizontalFlip
+from minicnn.data.transforms.augmentation import RandomCrop, RandomHorizontalFlip, RandomVerticalFlip
+from minicnn.data.transforms.choices import RandomApply, RandomChoice
 from minicnn.data.transforms.color_jitter import ColorJitter, RandomGrayscale
 from minicnn.data.transforms.compose import Compose, Transform
 from minicnn.data.transforms.geometry import CenterCrop, Pad, Resize
+from minicnn.data.transforms.random_erasing import RandomErasing
 from minicnn.data.transforms.random_resized_crop import RandomResizedCrop
+from minicnn.data.transforms.random_rotation import RandomRotation
 from minicnn.data.transforms.values import Grayscale, Normalize, ReverseChannels, ToTensor
 
 __all__ = [
@@ -38,10 +44,15 @@ __all__ = [
     "Grayscale",
     "Normalize",
     "Pad",
+    "RandomApply",
+    "RandomChoice",
     "RandomCrop",
+    "RandomErasing",
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomResizedCrop",
+    "RandomRotation",
+    "RandomVerticalFlip",
     "Resize",
     "ReverseChannels",
     "ToTensor",

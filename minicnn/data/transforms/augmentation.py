@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minicnn.data.checks import height_width, real
+from minicnn.data.checks import height_width
 from minicnn.data.randomness import sample_generator
 from minicnn.data.transforms.compose import Transform, as_image
 from minicnn.data.transforms.geometry import border, check_fill, check_padding_mode, crop, only_number, pad
-from minicnn.errors import ArgumentError, DataError
+from minicnn.data.transforms.sampling import probability
+from minicnn.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -81,9 +82,7 @@ class RandomHorizontalFlip(Transform):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = real("RandomHorizontalFlip", "p", p)
-        if not 0 <= self.p <= 1:
-            raise ArgumentError("p is no probability", called="RandomHorizontalFlip", seen=f"p={p}", rule="0 <= p <= 1")
+        self.p = probability("RandomHorizontalFlip", p)
 
     def __call__(self, image: Any) -> Image.Image:
         """The image or its mirror image."""
@@ -92,4 +91,26 @@ class RandomHorizontalFlip(Transform):
         image = as_image("RandomHorizontalFlip", image)
         if sample_generator().random() < self.p:
             return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return image
+
+
+class RandomVerticalFlip(Transform):
+    """Mirror top and bottom, with probability `p`.
+
+    Parameters
+    ----------
+    p : float
+        Between 0 and 1.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = probability("RandomVerticalFlip", p)
+
+    def __call__(self, image: Any) -> Image.Image:
+        """The image or its mirror image."""
+        from PIL import Image
+
+        image = as_image("RandomVerticalFlip", image)
+        if sample_generator().random() < self.p:
+            return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
         return image

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Transform:
     """A transform with settings: prints as the call that makes it, for instance `Resize(size=256)`."""
 
-    def __call__(self, image: Any) -> Any:
+    def __call__(self, image: Any, /) -> Any:
         """The transformed image."""
         raise NotImplementedError(f"{type(self).__name__}.__call__")
 
@@ -35,22 +35,9 @@ class Compose(Transform):
     """
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
-        if not isinstance(transforms, (list, tuple)):
-            raise ArgumentError(
-                "transforms are not a list", called="Compose", seen=type(transforms).__name__, hint="Compose([...])"
-            )
-        for position, transform in enumerate(transforms):
-            if not callable(transform) or isinstance(transform, type):
-                raise ArgumentError(
-                    f"transforms[{position}] is not a transform",
-                    called="Compose",
-                    seen=repr(transform),
-                    rule="something that can be called with an image",
-                    hint=f"{transform.__name__}()" if isinstance(transform, type) else "",
-                )
-        self.transforms = list(transforms)
+        self.transforms = check_transforms("Compose", transforms)
 
-    def __call__(self, image: Any) -> Any:
+    def __call__(self, image: Any, /) -> Any:
         """The image after all transforms."""
         for transform in self.transforms:
             image = transform(image)
@@ -59,6 +46,24 @@ class Compose(Transform):
     def __repr__(self) -> str:
         lines = "".join(f"\n    {transform!r}," for transform in self.transforms)
         return f"Compose([{lines}\n])" if lines else "Compose([])"
+
+
+def check_transforms(called: str, transforms: Any) -> list[Callable[..., Any]]:
+    """A list or tuple of transforms as a list, or an error."""
+    if not isinstance(transforms, (list, tuple)):
+        raise ArgumentError(
+            "transforms are not a list", called=called, seen=type(transforms).__name__, hint=f"{called}([...])"
+        )
+    for position, transform in enumerate(transforms):
+        if not callable(transform) or isinstance(transform, type):
+            raise ArgumentError(
+                f"transforms[{position}] is not a transform",
+                called=called,
+                seen=repr(transform),
+                rule="something that can be called with an image",
+                hint=f"{transform.__name__}()" if isinstance(transform, type) else "",
+            )
+    return list(transforms)
 
 
 def as_image(called: str, image: Any) -> Image.Image:

@@ -147,6 +147,20 @@ def check_fill(called: str, fill: Any) -> Any:
     return tuple(fill) if isinstance(fill, list) else fill
 
 
+def colour_of(called: str, image: Image.Image, fill: Any) -> Any:
+    """`fill` as Pillow wants it for this image: a number for one channel, a tuple for several."""
+    channels = len(image.getbands())
+    colour = fill if isinstance(fill, tuple) else (fill,) * channels
+    if len(colour) != channels:
+        raise DataError(
+            "fill and the image differ in channels",
+            called=called,
+            seen=f"fill={fill!r}, an image of mode {image.mode}",
+            rule="one number, or one a channel",
+        )
+    return colour if channels > 1 else colour[0]
+
+
 def check_padding_mode(called: str, padding_mode: Any) -> str:
     """The name of a padding mode as given, if there is one of that name."""
     if padding_mode not in PADDING_MODES:
@@ -178,16 +192,7 @@ def pad(
     width, height = image.width + left + right, image.height + top + bottom
     refuse_bomb(called, (width, height))
     if padding_mode == "constant":
-        channels = len(image.getbands())
-        colour = fill if isinstance(fill, tuple) else (fill,) * channels
-        if len(colour) != channels:
-            raise DataError(
-                "fill and the image differ in channels",
-                called=called,
-                seen=f"fill={fill!r}, an image of mode {image.mode}",
-                rule="one number, or one a channel",
-            )
-        padded = Image.new(image.mode, (width, height), colour if channels > 1 else colour[0])
+        padded = Image.new(image.mode, (width, height), colour_of(called, image, fill))
         padded.paste(image, (left, top))
         return padded
     largest = min(image.size) - (padding_mode == "reflect")

@@ -14,13 +14,10 @@ from minicnn.data.images import refuse_bomb
 from minicnn.data.randomness import sample_generator
 from minicnn.data.transforms.compose import Transform, as_image
 from minicnn.data.transforms.geometry import crop, only_number
-from minicnn.data.transforms.sampling import interpolation_name, interval
-from minicnn.errors import ArgumentError
+from minicnn.data.transforms.sampling import TRIES, interpolation_name, interval, positive
 
 if TYPE_CHECKING:
     from PIL import Image
-
-TRIES = 10  # a part that does not fit into the image is drawn again so often; then the middle is taken
 
 
 class RandomResizedCrop(Transform):
@@ -47,11 +44,8 @@ class RandomResizedCrop(Transform):
     ) -> None:
         called = "RandomResizedCrop"
         self.size = height_width(called, only_number(size))
-        self.scale = interval(called, "scale", scale, 0, 1)
-        self.ratio = interval(called, "ratio", ratio, 0, math.inf)
-        for name, values in (("scale", self.scale), ("ratio", self.ratio)):
-            if values[0] == 0:
-                raise ArgumentError(f"{name} begins with zero", called=called, seen=f"{name}={values}", rule="above 0")
+        self.scale = positive(called, "scale", interval(called, "scale", scale, 0, 1))
+        self.ratio = positive(called, "ratio", interval(called, "ratio", ratio, 0, math.inf))
         self.interpolation = interpolation_name(called, interpolation)
         refuse_bomb(called, self.size)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minicnn.data.checks import real
 from minicnn.errors import ArgumentError
 
+TRIES = 10  # a part that does not fit into the image is drawn again so often
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")  # torchvision's names; each is a filter of Pillow, in capitals
 
 
@@ -28,9 +30,18 @@ def interval(called: str, name: str, value: Any, low: float, high: float) -> tup
             f"{name} is out of range",
             called=called,
             seen=f"{name}={value!r}",
-            rule=f"{low:g} <= smallest <= largest" + (f" <= {high:g}" if high < float("inf") else ""),
+            rule=(f"{low:g} <= " if low > -math.inf else "")
+            + "smallest <= largest"
+            + (f" <= {high:g}" if high < math.inf else ""),
         )
     return first, last
+
+
+def positive(called: str, name: str, values: tuple[float, float]) -> tuple[float, float]:
+    """The range, if it does not begin with zero."""
+    if values[0] <= 0:
+        raise ArgumentError(f"{name} begins with zero", called=called, seen=f"{name}={values}", rule="above 0")
+    return values
 
 
 def interpolation_name(called: str, interpolation: Any) -> str:
