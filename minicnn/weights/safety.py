@@ -69,8 +69,11 @@ class Content:
 
 
 @contextmanager
-def inspect(path: str | os.PathLike[str], max_bytes: int) -> Iterator[Content]:
-    """Open a weights file, check its structure, and give its content; any error of HDF5 becomes a WeightsError."""
+def inspect(path: str | os.PathLike[str], max_bytes: int, kind: str = FORMAT) -> Iterator[Content]:
+    """Open a file of ours, check its structure, and give its content; any error of HDF5 becomes a WeightsError.
+
+    `kind` is what its attribute `format` must say.
+    """
     try:
         import h5py
     except ImportError:
@@ -79,7 +82,7 @@ def inspect(path: str | os.PathLike[str], max_bytes: int) -> Iterator[Content]:
     _check_start(called)
     try:
         with open(called, "rb") as raw, h5py.File(called, "r", locking=False) as file:
-            content = Content(called, _attributes(file, called))
+            content = Content(called, _attributes(file, called, kind))
             _walk(file, raw, content, max_bytes)
             yield content
     except WeightsError:
@@ -119,14 +122,16 @@ def _check_start(called: str) -> None:
     raise WeightsError("not an HDF5 file", called=called, seen=f"first bytes {start[:8]!r}", rule=f"{MAGIC!r}")
 
 
-def _attributes(file: Any, called: str) -> dict[str, str]:
+def _attributes(file: Any, called: str, expected: str) -> dict[str, str]:
     """Text attributes of the root, of a limited size; format and version are checked."""
     from h5py import h5a, h5t
 
     texts: dict[str, str] = {}
     if not h5a.exists(file.id, b"format"):
         raise WeightsError(
-            "an HDF5 file, but not minicnn weights", called=called, rule=f"an attribute format={FORMAT!r}"
+            f"an HDF5 file, but not {expected.replace('-', ' ')}",
+            called=called,
+            rule=f"an attribute format={expected!r}",
         )
     count = h5a.get_num_attrs(file.id)
     if count > MOST_ATTRIBUTES:
@@ -145,12 +150,12 @@ def _attributes(file: Any, called: str) -> dict[str, str]:
         value = np.empty((), dtype=attribute.dtype)
         attribute.read(value)
         texts[name] = bytes(value.item()).decode("utf-8")
-    if texts.get("format") != FORMAT:
+    if texts.get("format") != expected:
         raise WeightsError(
-            "an HDF5 file, but not minicnn weights",
+            f"an HDF5 file, but not {expected.replace('-', ' ')}",
             called=called,
-            seen=f"format {texts.get('format')!r}",
-            rule=f"{FORMAT!r}",
+            seen=f"format {texts.get('format')!r}"[:80],
+            rule=f"{expected!r}",
         )
     if texts.get("version") != str(VERSION):
         raise WeightsError(

@@ -11,7 +11,7 @@ from minicnn import autograd, nn, optim
 from minicnn.autograd import Node, Tensor
 from minicnn.data import DataLoader
 from minicnn.nn.module import Module
-from minicnn.weights import hdf5, report
+from minicnn.weights import archive, report
 
 
 @mutant("tape: the gradient of a tensor used twice is overwritten", "test_autograd")
@@ -158,7 +158,7 @@ def _(patch: Any) -> None:
 
 @mutant("weights: the checksum is not looked at", "weights/test_hostile")
 def _(patch: Any) -> None:
-    patch.setattr(hdf5, "_digest", lambda arrays, attributes: attributes.get("sha256", "0" * 64))
+    patch.setattr(archive, "_digest", lambda arrays, attributes: attributes.get("sha256", "0" * 64))
 
 
 @mutant("weights: names that do not match are passed over", "weights/test_report")

@@ -15,7 +15,7 @@ from compare import assert_close
 
 from minicnn import weights
 from minicnn.errors import ArgumentError, MinicnnError, WeightsError
-from minicnn.weights import hdf5
+from minicnn.weights import archive
 
 
 def assert_same(actual, expected):
@@ -263,7 +263,7 @@ def test_unknown_storage(path, state, info):
 
 
 def test_a_file_of_more_than_the_limit_is_not_written(path, state, info, monkeypatch):
-    monkeypatch.setattr(hdf5, "MAX_BYTES", 1000)
+    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
     with pytest.raises(ArgumentError, match="too large for one file"):
         weights.save(path, state, info)
 

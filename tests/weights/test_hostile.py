@@ -12,7 +12,7 @@ import pytest
 from h5py import h5d, h5p, h5s, h5t
 
 from minicnn import weights
-from minicnn.weights import hdf5
+from minicnn.weights import archive
 
 
 def test_the_helper_makes_datasets_that_only_the_checksum_refuses(add, edit, refused):
@@ -267,5 +267,5 @@ def test_a_float_with_a_form_of_its_own(edit, refused):
 def test_values_that_are_no_numbers_are_refused_although_every_checksum_is_right(path, state, info, refused, value):
     state["bn1.weight"][3] = value
     arrays = {name: array.astype(array.dtype.newbyteorder("<")) for name, array in state.items()}
-    path.write_bytes(hdf5._image(arrays, info.to_attributes()))
+    path.write_bytes(archive.image(arrays, info.to_attributes()))
     refused(r"bn1\.weight holds NaN or infinity")
