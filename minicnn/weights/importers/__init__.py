@@ -22,12 +22,32 @@ from collections.abc import Callable
 
 from minicnn.errors import WeightsError
 from minicnn.weights.importers.foreign import BFLOAT16, Foreign, as_float32, dtype_name
+from minicnn.weights.importers.npz import read_npy, read_npz
+from minicnn.weights.importers.safetensors import read_safetensors
+from minicnn.weights.importers.torch_legacy import read_torch_legacy
+from minicnn.weights.importers.torch_tar import read_torch_tar
+from minicnn.weights.importers.torch_zip import read_torch_zip
 from minicnn.weights.kinds import first_bytes, kind_of, refuse
 
 __all__ = ["BFLOAT16", "READERS", "Foreign", "as_float32", "dtype_name", "read_foreign"]
 
 Reader = Callable[[str], Foreign]
-READERS: dict[str, Reader] = {}
+
+
+def read_zip(path: str) -> Foreign:
+    """Read a zip file: `.npz` if its first entry is an array, else a PyTorch checkpoint."""
+    start = first_bytes(path)
+    length = int.from_bytes(start[26:28], "little")
+    return read_npz(path) if start[30 : 30 + length].endswith(b".npy") else read_torch_zip(path)
+
+
+READERS: dict[str, Reader] = {
+    "zip": read_zip,
+    "tar": read_torch_tar,
+    "pickle": read_torch_legacy,
+    "safetensors": read_safetensors,
+    "npy": read_npy,
+}
 """Reader of each kind of `minicnn.weights.kinds.kind_of`."""
 
 KNOWN = "PyTorch (.pth, .pt), safetensors, .npz, HDF5 (Keras or plain) or ONNX"

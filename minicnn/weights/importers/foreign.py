@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -50,16 +51,33 @@ class Foreign:
 
 def as_float32(array: np.ndarray) -> np.ndarray:
     """Any array of a `Foreign` as float32, contiguous, in the machine's byte order."""
-    if array.dtype == BFLOAT16:
+    if array.dtype.names == BFLOAT16.names:
         bits = np.ascontiguousarray(array["bfloat16"]).astype(np.uint32) << np.uint32(16)
         return bits.view(np.float32)
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
+def map_file(path: str) -> mmap.mmap:
+    """The bytes of a file that is not empty, read only when they are used."""
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
 def dtype_name(dtype: np.dtype) -> str:
     """The name of a dtype of a `Foreign`: "float32", "bfloat16", ..."""
-    return "bfloat16" if dtype == BFLOAT16 else dtype.name
+    return "bfloat16" if dtype.names == BFLOAT16.names else dtype.name
+
+
+def shown(value: Any) -> str:
+    """A value of a file in a few letters: writing out containers that hold each other would take for ever."""
+    if isinstance(value, (str, bytes)):
+        return ascii(value[:60])
+    return (
+        str(value)
+        if isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**64)
+        else type(value).__name__
+    )
 
 
 def check_name(name: str, called: str) -> None:
@@ -82,7 +100,7 @@ def count_of(shape: Sequence[int], where: str) -> int:
         raise WeightsError(
             "a shape that cannot be",
             called=where,
-            seen=str(tuple(shape[: MOST_AXES + 1]))[:120],
+            seen=f"({', '.join(shown(n) for n in shape[: MOST_AXES + 1])})",
             rule=f"at most {MOST_AXES} axes, each 0 to {LARGEST_AXIS:,}",
         )
     return math.prod(shape)
