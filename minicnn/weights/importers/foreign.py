@@ -52,10 +52,10 @@ class Foreign:
 def as_float32(array: np.ndarray) -> np.ndarray:
     """Any array of a `Foreign` as float32, contiguous, in the machine's byte order."""
     if array.dtype.names == BFLOAT16.names:
-        bits = np.ascontiguousarray(array["bfloat16"]).astype(np.uint32) << np.uint32(16)
-        return bits.view(np.float32)
+        bits = np.asarray(array["bfloat16"], np.uint32, order="C") << np.uint32(16)
+        return np.asarray(bits).view(np.float32)
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return np.asarray(array, np.float32, order="C")
 
 
 def map_file(path: str) -> mmap.mmap:
