@@ -1,3 +1,224 @@
-"""Names of parameters: from those of other libraries to torchvision's, which are minicnn's. Tables, in one place."""
+"""Names of parameters: torchvision's, which are minicnn's, and what other libraries call the same. Tables, in one place.
+
+A table goes from a name of ours to the name in the file: a file matches a table if it has the names that the table
+gives for all parameters of the network, behind one common beginning (`module.`, `state_dict.`, `model.backbone.`).
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from minicnn.errors import WeightsError
+
+FEW = 4  # names that are shown of many
+
+# Beginnings under which checkpoints keep a network, the likeliest first: where two of them hold one, this decides.
+WRAPPERS = (
+    "",
+    "state_dict.",
+    "model_state_dict.",
+    "model_state.",
+    "model.",
+    "net.",
+    "network.",
+    "weights.",
+    "module.",
+    "backbone.",
+    "encoder.",
+    "_orig_mod.",
+)
+OPTIONAL = ".num_batches_tracked"  # files made before PyTorch 0.4.1 do not have it, and nothing is computed from it
+
+
+@dataclass(frozen=True)
+class NameMap:
+    """The names of one library for one family of networks.
+
+    Attributes
+    ----------
+    library : str
+        For the report: "Hugging Face ResNetForImageClassification".
+    architectures : tuple of str
+        Beginnings of the architectures that it is for: ("resnet",).
+    source : callable
+        From a name of ours to the name in the file, or to "" where the library has none.
+    layout : "torch" or "keras"
+        Only files with kernels in this order of axes are matched; see `Foreign.layout`.
+    eps : float or None
+        Epsilon of the library's batch normalisation, where it is not the network's own.
+    flattened : dict of name to (height, width)
+        Linear weights of ours behind a flattened image (C, height, width), which the library flattens as (height, width,
+        C): their columns are reordered.
+    preprocessing : dict
+        Fields of `WeightsInfo` for files of this library with 1000 classes, where they are not torchvision's.
+    """
+
+    library: str
+    architectures: tuple[str, ...]
+    source: Callable[[str], str]
+    layout: str = "torch"
+    eps: float | None = None
+    flattened: dict[str, tuple[int, int]] = field(default_factory=dict)
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OtherNetwork:
+    """Another network that is often taken for one of ours: names that only it has, and what to say."""
+
+    names: tuple[str, ...]
+    explanation: str
+    hint: str = ""
+
+
+def rules(*pairs: tuple[str, str]) -> Callable[[str], str]:
+    """A table of patterns: the first one that matches a whole name gives the other name.
+
+    `{n}` in a pattern stands for a number, `{x}` for a last part; in the other name `{0}`, `{1}`, ... stand for what was
+    found, in order, and `{0-}` for the number before.
+    """
+    compiled = []
+    for pattern, other in pairs:
+        expression = re.escape(pattern).replace(r"\{n\}", r"(\d+)").replace(r"\{x\}", r"([a-z_]+)")
+        compiled.append((re.compile(expression), other))
+
+    def rename(name: str) -> str:
+        for expression, other in compiled:
+            found = expression.fullmatch(name)
+            if found:
+                for i, group in enumerate(found.groups()):
+                    other = other.replace(f"{{{i}}}", group)
+                    other = other.replace(f"{{{i}-}}", str(int(group) - 1)) if group.isdigit() else other
+                return other
+        return ""
+
+    return rename
+
+
+_HF_BLOCK = "encoder.stages.{0-}.layers.{1}."
+_HF_BODY = (
+    ("conv1.weight", "embedder.embedder.convolution.weight"),
+    ("bn1.{x}", "embedder.embedder.normalization.{0}"),
+    ("layer{n}.{n}.conv{n}.weight", _HF_BLOCK + "layer.{2-}.convolution.weight"),
+    ("layer{n}.{n}.bn{n}.{x}", _HF_BLOCK + "layer.{2-}.normalization.{3}"),
+    ("layer{n}.{n}.downsample.0.weight", _HF_BLOCK + "shortcut.convolution.weight"),
+    ("layer{n}.{n}.downsample.1.{x}", _HF_BLOCK + "shortcut.normalization.{2}"),
+)
+
+MAPS: list[NameMap] = [
+    NameMap("torchvision or timm", ("",), lambda name: name),
+    NameMap(
+        "timm's VGG",
+        ("vgg",),
+        rules(
+            ("features.{n}.{x}", "features.{0}.{1}"),
+            ("classifier.0.{x}", "pre_logits.fc1.{0}"),
+            ("classifier.3.{x}", "pre_logits.fc2.{0}"),
+            ("classifier.6.{x}", "head.fc.{0}"),
+        ),
+    ),
+    NameMap(
+        "Hugging Face ResNetForImageClassification",
+        ("resnet",),
+        rules(*((ours, f"resnet.{theirs}") for ours, theirs in _HF_BODY), ("fc.{x}", "classifier.1.{0}")),
+    ),
+    NameMap("Hugging Face ResNetModel", ("resnet",), rules(*_HF_BODY)),
+]
+"""Tables of names; the first one that fits a file best is taken."""
+
+OTHER_NETWORKS: list[OtherNetwork] = []
+"""Networks that are refused with an explanation."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A table of names and the beginning under which a file has them: `names` from ours to the file's."""
+
+    table: NameMap
+    prefix: str
+    names: dict[str, str]
+
+
+def match_names(
+    found: Collection[str],
+    expected: Sequence[str],
+    *,
+    architecture: str,
+    layout: str = "torch",
+    prefix: str | None = None,
+    called: str = "",
+) -> Match:
+    """Find the table and the beginning that give names of the file for the most of `expected`.
+
+    Parameters
+    ----------
+    found : names in the file
+    expected : names of the network's parameters and buffers
+    architecture : str
+    layout : "torch" or "keras"
+        Of the file's kernels.
+    prefix : str, optional
+        The beginning, where a file holds several networks.
+    called : str
+        The file.
+
+    Raises
+    ------
+    WeightsError
+        If the names are those of another network, of none, or of two.
+    """
+    names = set(found)
+    for other in OTHER_NETWORKS:
+        if names.issuperset(other.names):
+            raise WeightsError(other.explanation, called=called, rule=architecture, hint=other.hint)
+    needed = [name for name in expected if not name.endswith(OPTIONAL)]
+    best: list[Match] = []
+    for table in MAPS:
+        if table.layout != layout or not architecture.startswith(table.architectures):
+            continue
+        theirs = {name: table.source(name) for name in expected}
+        wanted = {theirs[name] for name in needed} - {""}
+        for beginning in [prefix] if prefix is not None else _beginnings(names, wanted):
+            pairs = {name: beginning + other for name, other in theirs.items() if other and beginning + other in names}
+            best.append(Match(table, beginning, pairs))
+    scores = [len([name for name in match.names if not name.endswith(OPTIONAL)]) for match in best]
+    most = max(scores, default=0)
+    if most < len(needed) / 2:
+        raise WeightsError(
+            f"the names are not those of {architecture}",
+            called=called,
+            seen=few(found) if not most else f"{most} of {len(needed)} names",
+            rule=few(needed),
+            hint="is it the right architecture?",
+        )
+    likeliest = [match for match, score in zip(best, scores, strict=True) if score == most]
+    likeliest.sort(key=lambda match: WRAPPERS.index(match.prefix) if match.prefix in WRAPPERS else len(WRAPPERS))
+    if len(likeliest) > 1 and likeliest[0].prefix not in WRAPPERS and likeliest[1].prefix != likeliest[0].prefix:
+        raise WeightsError(
+            "several networks in one file",
+            called=called,
+            seen=", ".join(repr(match.prefix) for match in likeliest[:FEW]),
+            hint="say which with prefix=",
+        )
+    return likeliest[0]
+
+
+def _beginnings(names: Iterable[str], wanted: set[str]) -> list[str]:
+    """What stands in front of a wanted name somewhere in the file, the most frequent first."""
+    counts: dict[str, int] = {}
+    for name in names:
+        parts = name.split(".")
+        for i in range(len(parts)):
+            if ".".join(parts[i:]) in wanted:
+                beginning = "".join(f"{part}." for part in parts[:i])
+                counts[beginning] = counts.get(beginning, 0) + 1
+    return sorted(counts, key=lambda beginning: (-counts[beginning], beginning))[:FEW]
+
+
+def few(names: Collection[str]) -> str:
+    """Some of the names, and how many there are."""
+    shown = ", ".join(list(names)[:FEW])
+    return shown if len(names) <= FEW else f"{shown} and {len(names) - FEW} more"
