@@ -14,6 +14,9 @@
 | file | what is in it |
 |---|---|
 | `image_folder.py` | `ImageFolder`: photographs on disk, one sub-folder a class |
+| `csv_images.py` | `CSVImages`: image files that a table lists; `image_files.py`: what it shares with `ImageFolder` |
+| `bad_images.py` | finding the files that cannot be read, on threads |
+| `concat.py` | `Concat`: several sources as one, with common classes |
 | `hdf5_images.py` | `HDF5Images`: many images in one HDF5 file; `hdf5_arrays.py` opens it safely |
 | `arrays.py` | `ArrayDataset`: images in memory; `Subset`: some images of any data set |
 | `builtin.py` | `digits()`, `fashion_mnist()`: real images without a folder of one's own |
@@ -29,6 +32,8 @@ Pillow, scikit-learn and pooch are imported when something needs them, not befor
 from minicnn.data import datasets, transforms
 from minicnn.data.arrays import ArrayDataset, Dataset, Subset
 from minicnn.data.builtin import digits, fashion_mnist
+from minicnn.data.concat import Concat
+from minicnn.data.csv_images import CSVImages
 from minicnn.data.hdf5_images import HDF5Images
 from minicnn.data.image_folder import ImageFolder
 from minicnn.data.images import decode_image, read_image
@@ -38,6 +43,8 @@ from minicnn.data.splits import stratified_split
 
 __all__ = [
     "ArrayDataset",
+    "CSVImages",
+    "Concat",
     "DataLoader",
     "Dataset",
     "HDF5Images",

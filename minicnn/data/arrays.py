@@ -149,6 +149,10 @@ class Subset:
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         return self.dataset[int(self.indices[index])]
 
+    def encoded(self, index: int) -> bytes:
+        """The bytes of an image file, where the data set has files."""
+        return self.dataset.encoded(int(self.indices[index]))  # type: ignore[attr-defined]
+
     def __repr__(self) -> str:
         return f"Subset({len(self)} of {self.dataset!r})"
 

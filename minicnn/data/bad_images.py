@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, TypeVar
 
 from minicnn.data.images import check_image
@@ -47,17 +49,25 @@ def in_threads(
     from tqdm import tqdm
 
     items = list(items)
+    left = iter(items)
     pool = ThreadPoolExecutor(READERS, thread_name_prefix="minicnn-images")
+    bar = tqdm(
+        desc=name,
+        total=len(items),
+        disable=None if progress is None else not progress,
+        delay=AFTER,
+        leave=False,
+        dynamic_ncols=True,
+        unit=" images",
+    )
     try:
-        yield from tqdm(
-            pool.map(work, items),
-            name,
-            total=len(items),
-            disable=None if progress is None else not progress,
-            delay=AFTER,
-            leave=False,
-            dynamic_ncols=True,
-            unit=" images",
-        )
+        # Not pool.map, which would hold the results of all items where the caller is slower than the threads.
+        waiting = deque(pool.submit(work, item) for item in islice(left, 8 * READERS))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(left, 1))
+            bar.update()
+            yield result
     finally:  # also after an error or Ctrl-C
+        bar.close()
         pool.shutdown(wait=True, cancel_futures=True)

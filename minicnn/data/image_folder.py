@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from minicnn.data.bad_images import without_bad
-from minicnn.data.images import read_image, shown
-from minicnn.errors import DataError, MinicnnError
+from minicnn.data.image_files import ImageFiles
+from minicnn.data.images import shown
+from minicnn.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
-class ImageFolder:
+class ImageFolder(ImageFiles):
     """A data set of image files; `dataset[i]` is (transformed image, label).
 
     Parameters
@@ -67,40 +67,20 @@ class ImageFolder:
         progress: bool | None = None,
     ) -> None:
         self.root = os.path.expanduser(os.fspath(root))
-        self.transform = transform
-        self.exif = bool(exif)
         self.skipped_links: list[str] = []
-        self.skipped: list[tuple[str, str]] = []
         self.classes = self._find_classes()
         self.class_to_idx = {name: label for label, name in enumerate(self.classes)}
-        self.samples = [
+        samples = [
             (path, label)
             for name, label in self.class_to_idx.items()
             for path in self._find_images(os.path.join(self.root, name))
         ]
-        if skip_bad:
-            self.samples, self.skipped = without_bad(self.samples, progress)
-        self.targets = [label for _, label in self.samples]
+        super().__init__(samples, self.classes, transform, exif=exif, skip_bad=skip_bad, progress=progress)
         self._check_classes()
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        path, label = self.samples[index]
-        image = read_image(path, self.exif)
-        if self.transform is None:
-            return image, label
-        try:
-            return self.transform(image), label
-        except MinicnnError as error:
-            error.called = f"{shown(path)}: {error.called}"
-            raise
 
     def __repr__(self) -> str:
         links = f", {len(self.skipped_links)} links not followed" if self.skipped_links else ""
-        skipped = f", {len(self.skipped)} files that cannot be read skipped" if self.skipped else ""
-        return f"ImageFolder({self.root!r}, {len(self)} images, {len(self.classes)} classes{links}{skipped})"
+        return f"ImageFolder({self.root!r}, {self._counts()}{links})"
 
     # ---- what is in the folder --------------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ def read_image(path: str | os.PathLike[str], exif: bool = True) -> Image.Image:
         Mode RGB, decoded.
     """
     name = shown(path)
-    with _one_error(name), _open(path, name) as file:
+    with _one_error(name), open_image(path) as file:
         return _decode(file, name, exif)
 
 
@@ -83,15 +83,16 @@ def check_image(source: str | os.PathLike[str] | bytes, called: str = "check_ima
     All of the data is read, but a JPEG is decoded to an eighth of its size.
     """
     name = called if isinstance(source, bytes) else shown(source)
-    opened = io.BytesIO(source) if isinstance(source, bytes) else _open(source, name)
+    opened = io.BytesIO(source) if isinstance(source, bytes) else open_image(source)
     with _one_error(name), opened as file, _identified(file, name) as image:
         image.draft(image.mode, (max(image.width // 8, 1), max(image.height // 8, 1)))
         image.load()
         _refuse_numbers(name, image)
 
 
-def _open(path: str | os.PathLike[str], name: str) -> IO[bytes]:
+def open_image(path: str | os.PathLike[str]) -> IO[bytes]:
     """The file, opened here: Pillow would map some, and a process dies if a mapped file gets shorter."""
+    name = shown(path)
     with _one_error(name):
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait forever
             raise DataError("not a file", called=name, rule="a regular file", hint="remove it from the folder")
