@@ -10,6 +10,9 @@ A reader only reads: arrays, in the file's order, under the file's names (`forei
 | PyTorch, before 2017 (0.1.9) | tar with `sys_info`, `pickle`, `tensors`, `storages` | `torch_tar.py` |
 | safetensors | length of a JSON header, then `{` | `safetensors.py` |
 | NumPy `.npz` | zip with `*.npy` | `npz.py` |
+| Keras `.h5`, Keras 3 `.weights.h5` | HDF5 with `layer_names`, or `vars/0` | `keras.py` |
+| HDF5 | its magic number | `plain_hdf5.py`, over `hdf5_tree.py` |
+| ONNX | a message that begins with its version | `onnx.py` |
 
 No reader runs what a file says (`unpickler.py` reads pickles without Python's own), follows it to another file, or
 allocates more than the file holds.
@@ -23,6 +26,8 @@ from collections.abc import Callable
 from minicnn.errors import WeightsError
 from minicnn.weights.importers.foreign import BFLOAT16, Foreign, as_float32, dtype_name
 from minicnn.weights.importers.npz import read_npy, read_npz
+from minicnn.weights.importers.onnx import read_onnx
+from minicnn.weights.importers.plain_hdf5 import read_hdf5
 from minicnn.weights.importers.safetensors import read_safetensors
 from minicnn.weights.importers.torch_legacy import read_torch_legacy
 from minicnn.weights.importers.torch_tar import read_torch_tar
@@ -47,6 +52,8 @@ READERS: dict[str, Reader] = {
     "pickle": read_torch_legacy,
     "safetensors": read_safetensors,
     "npy": read_npy,
+    "hdf5": read_hdf5,
+    "onnx": read_onnx,
 }
 """Reader of each kind of `minicnn.weights.kinds.kind_of`."""
 
