@@ -1,4 +1,4 @@
-"""Names of parameters: torchvision's, which are minicnn's, and what other libraries call the same. Tables, in one place.
+"""Names of parameters: torchvision's, which are minicnn's, and other libraries' names for the same, in tables.
 
 A table goes from a name of ours to the name in the file: a file matches a table if it has the names that the table
 gives for all parameters of the network, behind one common beginning (`module.`, `state_dict.`, `model.backbone.`).
@@ -14,6 +14,7 @@ from typing import Any
 from minicnn.errors import WeightsError
 
 FEW = 4  # names that are shown of many
+MOST_PARTS = 12  # of a beginning
 
 # Beginnings under which checkpoints keep a network, the likeliest first: where two of them hold one, this decides.
 WRAPPERS = (
@@ -50,8 +51,8 @@ class NameMap:
     eps : float or None
         Epsilon of the library's batch normalisation, where it is not the network's own.
     flattened : dict of name to (height, width)
-        Linear weights of ours behind a flattened image (C, height, width), which the library flattens as (height, width,
-        C): their columns are reordered.
+        Linear weights of ours behind a flattened image (C, height, width), which the library flattens as (height,
+        width, C): their columns are reordered.
     preprocessing : dict
         Fields of `WeightsInfo` for files of this library with 1000 classes, where they are not torchvision's.
     """
@@ -77,8 +78,8 @@ class OtherNetwork:
 def rules(*pairs: tuple[str, str]) -> Callable[[str], str]:
     """A table of patterns: the first one that matches a whole name gives the other name.
 
-    `{n}` in a pattern stands for a number, `{x}` for a last part; in the other name `{0}`, `{1}`, ... stand for what was
-    found, in order, and `{0-}` for the number before.
+    `{n}` in a pattern stands for a number, `{x}` for a last part; in the other name `{0}`, `{1}`, ... stand for what
+    was found, in order, and `{0-}` for the number before.
     """
     compiled = []
     for pattern, other in pairs:
@@ -131,6 +132,126 @@ MAPS: list[NameMap] = [
 
 OTHER_NETWORKS: list[OtherNetwork] = []
 """Networks that are refused with an explanation."""
+
+
+def _keras_kind(name: str, module: str) -> str:
+    """Keras' word for the last part of one of our names."""
+    kinds = {"weight": "kernel", "bias": "bias"}
+    if re.search(r"(^|\.)bn\d*$|downsample\.1$", module):
+        kinds = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    return kinds.get(name, "")
+
+
+def _keras_flat(separator: str) -> Callable[[str], str]:
+    """torchvision's names as layers: layer1.0.conv1/kernel, or with another separator layer1_0_conv1/kernel."""
+
+    def source(name: str) -> str:
+        module, _, last = name.rpartition(".")
+        kind = _keras_kind(last, module)
+        return f"{module.replace('.', separator)}/{kind}" if kind else ""
+
+    return source
+
+
+def _keras_resnet(name: str) -> str:
+    """keras.applications' names for ResNets of two convolutions a block: conv2_block1_1_conv is layer1.0.conv1."""
+    module, _, last = name.rpartition(".")
+    kind = _keras_kind(last, module)
+    if module == "fc":
+        return f"predictions/{kind}"
+    found = re.fullmatch(r"(?:layer(\d)\.(\d+)\.)?(conv|bn|downsample\.)(\d)", module)
+    if not found or not kind:
+        return ""
+    stage, block, what, which = found.groups()
+    layer = {"conv": "conv", "bn": "bn"}.get(what) or ("conv", "bn")[int(which)]
+    if stage is None:
+        return f"conv1_{layer}/{kind}"
+    return f"conv{int(stage) + 1}_block{int(block) + 1}_{0 if what == 'downsample.' else which}_{layer}/{kind}"
+
+
+_VGG16 = {  # the convolutions of torchvision's features, by stage
+    1: (0, 2),
+    2: (5, 7),
+    3: (10, 12, 14),
+    4: (17, 19, 21),
+    5: (24, 26, 28),
+}
+
+
+def _keras_vgg16(name: str) -> str:
+    """keras.applications' names for VGG-16."""
+    layers = {f"features.{at}": f"block{b}_conv{i}" for b, row in _VGG16.items() for i, at in enumerate(row, 1)}
+    layers.update({"classifier.0": "fc1", "classifier.3": "fc2", "classifier.6": "predictions"})
+    module, _, last = name.rpartition(".")
+    return f"{layers[module]}/{_keras_kind(last, module)}" if module in layers else ""
+
+
+def _gluon_resnet(name: str) -> str:
+    """MXNet Gluon's names for ResNet-18 and -34 of version 1: a stage's convolutions are counted, shortcuts too."""
+    module, _, last = name.rpartition(".")
+    kind = {"weight": "weight", "bias": "bias"}
+    if module == "fc":
+        return f"dense0_{kind.get(last, '')}"
+    found = re.fullmatch(r"(?:layer(\d)\.(\d+)\.)?(conv|bn|downsample\.)(\d)", module)
+    if not found:
+        return ""
+    stage, block, what, which = found.groups()
+    layer = {"conv": "conv", "bn": "batchnorm"}.get(what) or ("conv", "batchnorm")[int(which)]
+    if layer == "batchnorm":
+        kind = {"weight": "gamma", "bias": "beta", "running_mean": "running_mean", "running_var": "running_var"}
+    if last not in kind:
+        return ""
+    if stage is None:
+        return f"{layer}0_{kind[last]}"
+    count = 2 if what == "downsample." else 2 * int(block) + int(which) - 1
+    if int(block) > 0 and int(stage) > 1:
+        count += 1  # the shortcut of the stage's first block
+    return f"stage{stage}_{layer}{count}_{kind[last]}"
+
+
+MAPS += [
+    NameMap(
+        "keras.applications' VGG16",
+        ("vgg16",),
+        _keras_vgg16,
+        layout="keras",
+        flattened={"classifier.0.weight": (7, 7)},
+        preprocessing={
+            "resize": 224,
+            "channels": "BGR",
+            "scale": 255,
+            "mean": (103.939, 116.779, 123.68),
+            "std": (1.0, 1.0, 1.0),
+        },
+    ),
+    NameMap("a Keras port in keras.applications' names", ("resnet18", "resnet34"), _keras_resnet, "keras", 1.001e-5),
+    NameMap("a Keras port in torchvision's names", ("resnet",), _keras_flat("."), "keras", 1e-5),
+    NameMap("a Keras port in torchvision's names", ("resnet",), _keras_flat("_"), "keras", 1e-3),
+    NameMap("the ONNX model zoo's resnet18-v1 (MXNet Gluon)", ("resnet18", "resnet34"), _gluon_resnet),
+]
+
+OTHER_NETWORKS += [
+    OtherNetwork(
+        ("bn_data/beta", "stage1_unit1_bn1/gamma"),
+        "the pre-activation ResNet of `classification_models`, which is another network: it normalises before each "
+        "convolution, so that its weights cannot be those of torchvision's",
+        "take weights that were trained in torchvision's topology",
+    ),
+    *(
+        OtherNetwork(
+            (name,),
+            "keras.applications' ResNet with bottlenecks, which is another network: it strides in the first 1x1 "
+            "convolution of a block, torchvision's in the 3x3",
+            "take torchvision's weights: minicnn weights download resnet50",
+        )
+        for name in ("conv2_block1_3_conv/kernel", "res2a_branch2c/kernel")
+    ),
+    OtherNetwork(
+        ("conv2_block1_0_conv/kernel",),
+        "a ResNet with a convolution in the shortcut of its first block, where torchvision's has none",
+        "take weights that were trained in torchvision's topology",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -211,7 +332,7 @@ def _beginnings(names: Iterable[str], wanted: set[str]) -> list[str]:
     counts: dict[str, int] = {}
     for name in names:
         parts = name.split(".")
-        for i in range(len(parts)):
+        for i in range(min(len(parts), MOST_PARTS)):
             if ".".join(parts[i:]) in wanted:
                 beginning = "".join(f"{part}." for part in parts[:i])
                 counts[beginning] = counts.get(beginning, 0) + 1

@@ -94,7 +94,8 @@ class _Reader:
         """A repeated number, packed or not."""
         if wire == 0:
             return [value]
-        found, at = [], 0
+        found: list[int] = []
+        at = 0
         while at < len(value):
             if len(found) > most:
                 raise self.damaged(f"more than {most} numbers")
