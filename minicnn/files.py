@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from minicnn.errors import MinicnnError
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
@@ -19,12 +23,24 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
     content : bytes or str
         Text is written as UTF-8, with the line ends that it has.
     """
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary name to write a whole file under; renamed to `path` after the block, and removed after an error.
+
+    Parameters
+    ----------
+    path : path
+        In a folder that exists.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
+        yield temporary
+        with open(temporary, "r+b") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
