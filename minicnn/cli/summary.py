@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from dataclasses import asdict
@@ -15,15 +16,16 @@ MOST_VALUES = 2**28  # of an input: 1 GiB in float32
 
 def summary(
     model: Annotated[
-        str, typer.Argument(help="Architecture (resnet18, resnet34, vgg16, cnn), weights file, or embedded name.")
+        str, typer.Argument(help="Architecture (resnet18, vgg16, inception_v3, ...), weights file, or embedded name.")
     ] = "resnet18",
     input_shape: Annotated[
         str | None,
         typer.Option("--input", help="Shape of the input: N,C,H,W.", show_default="1,3,224,224 or the file's"),
     ] = None,
     classes: Annotated[int | None, typer.Option(help="Number of classes.", min=1, max=1_000_000)] = None,
-    width: Annotated[int | None, typer.Option(help="Channels of a ResNet's first stage.", min=1, max=4096)] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of the first stage.", min=1, max=4096)] = None,
     stem: Annotated[str | None, typer.Option(help="A ResNet's stem: imagenet or small.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Channels of the images.", min=1, max=4096)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print each layer's output shape, parameters and multiply-adds.
@@ -40,25 +42,27 @@ def summary(
     from minicnn.errors import ArgumentError
     from minicnn.models import MODELS
 
-    given = {"num_classes": classes, "width": width, "stem": stem}
+    given = {"num_classes": classes, "width": width, "stem": stem, "in_channels": channels}
     arguments = {name: value for name, value in given.items() if value is not None}
+    depth = channels or 3
     if model in MODELS:
-        size = 32 if model == "cnn" else 224
-        if model == "cnn" and (width or stem):
-            raise ArgumentError("a cnn has no width and no stem", called="summary", hint="leave out --width and --stem")
-        if model == "vgg16" and stem:
-            raise ArgumentError("a VGG has no stem", called="summary", hint="leave out --stem")
+        size = {"cnn": 32, "inception_v3": 299}.get(model, 224)
+        known = inspect.signature(MODELS[model]).parameters
+        for name in arguments:
+            if name not in known:
+                raise ArgumentError(f"{model} has no {name}", called="summary", hint=f"leave out --{name}")
         network = MODELS[model](**arguments)
     elif arguments:
         raise ArgumentError(
-            "--classes, --width and --stem go with the name of an architecture", called=f"summary {model}"
+            "--classes, --width, --stem and --channels go with the name of an architecture", called=f"summary {model}"
         )
     else:
         info = weights.describe(weights.find(model))
         if info.architecture not in MODELS:
             raise ArgumentError("unknown architecture", called=model, seen=info.architecture, rule=", ".join(MODELS))
         network, size = MODELS[info.architecture](weights=model), info.input_size
-    shape = _shape(input_shape) if input_shape else (1, 3, size, size)
+        depth = info.arguments.get("in_channels", 3)
+    shape = _shape(input_shape) if input_shape else (1, depth, size, size)
     with compiling_shown():
         result = nn.summary(network, shape)
     if as_json:

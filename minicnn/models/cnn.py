@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from os import PathLike
+
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.errors import ArgumentError
-from minicnn.models.pretrained import LARGEST, Shape
+from minicnn.models.pretrained import LARGEST, Shape, check_whole, make
 from minicnn.ops.windows import is_whole
 
 
 class CNN(nn.Module):
-    """Conv 3-32, pool, conv 32-64, pool, linear 512, linear `num_classes`, for square RGB images.
+    """Conv 3-32, pool, conv 32-64, pool, linear 512, linear `num_classes`, for square images.
 
     Parameters
     ----------
     num_classes : int
     image_size : int
         Height and width of the images; a multiple of 4.
+    in_channels : int
+        Channels of the images.
     """
 
-    def __init__(self, num_classes: int = 10, image_size: int = 32) -> None:
+    heads = ("fc2",)
+
+    def __init__(self, num_classes: int = 10, image_size: int = 32, in_channels: int = 3) -> None:
         super().__init__()
         _check_size(image_size)
-        self.conv1 = nn.Conv2d(3, 32, 3, padding=1)
+        self.conv1 = nn.Conv2d(in_channels, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
         self.pool = nn.MaxPool2d(2)
         self.relu = nn.ReLU()
@@ -30,17 +36,22 @@ class CNN(nn.Module):
         self.fc2 = nn.Linear(512, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to logits (N, num_classes)."""
+        """Images (N, in_channels, H, W) to logits (N, num_classes)."""
         x = self.pool(self.relu(self.conv1(x)))
         x = self.pool(self.relu(self.conv2(x)))
         x = self.relu(self.fc1(x.flatten(1)))
         return self.fc2(x)
 
 
-def _largest(num_classes: int = 10, image_size: int = 32) -> dict[str, Shape]:
+def _largest(num_classes: int = 10, image_size: int = 32, in_channels: int = 3) -> dict[str, Shape]:
     """Name and shape of the weights that decide the size of the network."""
     _check_size(image_size)
-    return {"fc1.weight": (512, 64 * (image_size // 4) ** 2), "fc2.weight": (num_classes, 512)}
+    check_whole("CNN", num_classes=num_classes, in_channels=in_channels)
+    return {
+        "fc1.weight": (512, 64 * (image_size // 4) ** 2),
+        "fc2.weight": (num_classes, 512),
+        "conv1.weight": (32, in_channels, 3, 3),
+    }
 
 
 LARGEST.update(cnn=_largest)
@@ -56,6 +67,32 @@ def _check_size(image_size: int) -> None:
         )
 
 
-def cnn(num_classes: int = 10, image_size: int = 32) -> CNN:
-    """The network of document system S4."""
-    return CNN(num_classes, image_size)
+def cnn(
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    weights: str | PathLike | None = None,
+    *,
+    in_channels: int | None = None,
+) -> CNN:
+    """The network of document system S4.
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        Size of the head `fc2`: 10, or with `weights` that of the file; see `resnet18`.
+    image_size : int, optional
+        Height and width of the images: 32, or with `weights` that of the file, which cannot be changed.
+    weights : path or name, optional
+        A weights file (`minicnn.weights`).
+    in_channels : int, optional
+        Channels of the images: 3, or with `weights` those of the file; see `resnet18`.
+    """
+    return make(
+        "cnn",
+        CNN,
+        weights,
+        heads=CNN.heads,
+        num_classes=num_classes,
+        image_size=image_size,
+        in_channels=in_channels,
+    )

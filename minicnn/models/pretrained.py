@@ -1,4 +1,7 @@
-"""Building a network from a weights file: the file says which network, the report says what was loaded."""
+"""Making a network: new, or from a weights file, which says which network it is for; a report says what was loaded.
+
+All functions of `minicnn.models` end in `make`; so heads, channels and sizes are changed in one way.
+"""
 
 from __future__ import annotations
 
@@ -7,40 +10,60 @@ from os import PathLike
 from typing import Any
 
 from minicnn import weights as weight_files
-from minicnn.errors import MinicnnError, WeightsError
-from minicnn.nn import Module
+from minicnn.autograd import Tensor
+from minicnn.errors import ArgumentError, MinicnnError, ShapeError, WeightsError
+from minicnn.nn import Conv2d, Module
+from minicnn.ops.windows import is_whole
+from minicnn.weights.adaptation import adapted
 
 Shape = tuple[int, ...]
 LARGEST: dict[str, Callable[..., dict[str, Shape]]] = {}  # for each architecture: arguments to its largest weights
 
 
-def load_pretrained(
+def make(
     architecture: str,
     build: Callable[..., Module],
-    source: str | PathLike,
-    given: dict[str, Any] | None = None,
-    head: str = "fc",
+    weights: str | PathLike | None,
+    *,
+    heads: tuple[str, ...],
+    smallest: int = 1,
+    input_size: int | None = None,
+    **given: Any,
 ) -> Any:
-    """Build a network as the weights file describes it and load the weights.
+    """A network with new values, or, with `weights`, as the file describes it and with what the file holds.
 
     Parameters
     ----------
     architecture : str
-        The name that the file must carry.
+        The name that a file must carry.
     build : callable
-        Takes the architecture's arguments (`num_classes`, `width`, `stem`), returns the module.
-    source : path or name of embedded weights
+        Takes the architecture's arguments (`num_classes`, `in_channels`, `width`, ...), returns the module.
+    weights : path or name of embedded weights, optional
+    heads : tuple of str
+        The last layers. If one's shape differs from the file's, it stays as initialised ("replaced" in the report).
+    smallest : int
+        Least height and width of images.
+    input_size : int, optional
+        Height and width of the images; with `weights`, `weights_info` follows it.
     given : dict
-        Arguments that the caller fixed; they go before the file's.
-    head : str
-        The last layer. If its shape differs from the file's it stays as initialised, which the report calls "replaced".
+        Arguments that the caller fixed, others are None; they go before the file's.
 
     Returns
     -------
     Module
-        With `load_report` and `weights_info`.
+        With `load_report` and `weights_info` if it was made from a file.
     """
-    path = weight_files.find(source)
+    given = {name: value for name, value in given.items() if value is not None}
+    if input_size is not None and not (is_whole(input_size) and input_size >= smallest):
+        raise ArgumentError(
+            "input_size is not valid",
+            called=architecture,
+            seen=f"input_size={input_size!r}",
+            rule=f"a whole number, {smallest} or more",
+        )
+    if weights is None:
+        return build(**given)
+    path = weight_files.find(weights)
     info = weight_files.describe(path)
     if info.architecture != architecture:
         raise WeightsError(
@@ -51,10 +74,17 @@ def load_pretrained(
             hint=f"use models.{info.architecture}(weights=...)",
         )
     check_arguments(path, info)
-    model = build(**{**info.arguments, **(given or {})})
-    model.load_report = weight_files.load(model, path, head=(f"{head}.",))
+    info = adapted(info, given.get("in_channels"), input_size)
+    model: Any = build(**{**info.arguments, **given})
+    model.load_report = load_into(model, path, heads)
     model.weights_info = info
     return model
+
+
+def load_into(model: Module, path: str | PathLike, heads: tuple[str, ...]) -> weight_files.LoadReport:
+    """Load a file into a network whose heads, and whose number of channels, may be others than the file's."""
+    first = next((name for name, module in model.named_modules() if isinstance(module, Conv2d)), "")
+    return weight_files.load(model, path, head=tuple(f"{head}." for head in heads), first=f"{first}.weight")
 
 
 def check_arguments(path: str | PathLike, info: weight_files.WeightsInfo) -> None:
@@ -81,3 +111,24 @@ def check_arguments(path: str | PathLike, info: weight_files.WeightsInfo) -> Non
                 seen=f"{info.arguments}, {name} {found.get(name, 'missing')}",
                 rule=f"{name} {shape}",
             )
+
+
+def check_whole(called: str, **values: Any) -> None:
+    """Raise unless all these are whole numbers, 1 or more."""
+    for name, value in values.items():
+        if not is_whole(value) or value < 1:
+            raise ArgumentError(
+                f"{name} is not valid", called=called, seen=f"{name}={value!r}", rule="a whole number, 1 or more"
+            )
+
+
+def check_images(called: str, x: Tensor, smallest: int, why: str = "") -> None:
+    """Raise where images (N, C, H, W) are too small for a network; other errors are the first layer's."""
+    if x.ndim == 4 and min(x.shape[2:]) < smallest:
+        raise ShapeError(
+            "the images are too small",
+            called=called,
+            seen=f"x {x.shape}",
+            rule=f"height and width of at least {smallest}{why}",
+            hint=f"Resize({smallest}) before it",
+        )

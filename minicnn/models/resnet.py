@@ -6,14 +6,13 @@ are those of torchvision's `resnet.py`.
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
-from typing import Any
 
 from minicnn import nn
 from minicnn.autograd import Tensor
 from minicnn.errors import ArgumentError
-from minicnn.models.pretrained import LARGEST, Shape, load_pretrained
-from minicnn.ops.windows import is_whole
+from minicnn.models.pretrained import LARGEST, Shape, check_whole, make
 
 STEMS = ("imagenet", "small")
 
@@ -43,6 +42,38 @@ class BasicBlock(nn.Module):
         return self.bn2(self.conv2(y), relu=True, residual=shortcut)
 
 
+class Bottleneck(nn.Module):
+    """1x1 to fewer channels, 3x3 there, 1x1 to four times as many, and a shortcut (figure 5, right).
+
+    The stride is in the 3x3 convolution, as in torchvision ("version 1.5"); the paper has it in the first 1x1.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        out_channels = self.expansion * channels
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU()
+        self.downsample = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """relu(F(x) + shortcut(x))"""
+        y = self.bn1(self.conv1(x), relu=True)
+        y = self.bn2(self.conv2(y), relu=True)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.bn3(self.conv3(y), relu=True, residual=shortcut)
+
+
 class ResNet(nn.Module):
     """Stem, four stages of blocks with 1, 2, 4, 8 times `width` channels, global average pooling, one linear layer
     `fc`.
@@ -57,51 +88,76 @@ class ResNet(nn.Module):
     stem : str
         "imagenet": 7x7 convolution of stride 2, as in the paper. "small": 3x3 of stride 1, for images of 32x32 or so.
         Both are followed by the max pooling 3x3 of stride 2.
+    in_channels : int
+        Channels of the images.
+    block : type
+        `BasicBlock`, or `Bottleneck`, whose stages give four times as many channels.
     """
 
-    def __init__(self, layers: list[int], num_classes: int = 1000, width: int = 64, stem: str = "imagenet") -> None:
+    heads = ("fc",)
+
+    def __init__(
+        self,
+        layers: list[int],
+        num_classes: int = 1000,
+        width: int = 64,
+        stem: str = "imagenet",
+        in_channels: int = 3,
+        block: type[BasicBlock] | type[Bottleneck] = BasicBlock,
+    ) -> None:
         super().__init__()
         if stem not in STEMS:
             raise ArgumentError("unknown stem", called="ResNet", seen=f"stem={stem!r}", rule=" or ".join(STEMS))
         kernel, stride, padding = (7, 2, 3) if stem == "imagenet" else (3, 1, 1)
-        self.conv1 = nn.Conv2d(3, width, kernel, stride, padding, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, width, kernel, stride, padding, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = _stage(width, width, layers[0], stride=1)
-        self.layer2 = _stage(width, 2 * width, layers[1], stride=2)
-        self.layer3 = _stage(2 * width, 4 * width, layers[2], stride=2)
-        self.layer4 = _stage(4 * width, 8 * width, layers[3], stride=2)
+        out = block.expansion
+        self.layer1 = _stage(block, width, width, layers[0], stride=1)
+        self.layer2 = _stage(block, out * width, 2 * width, layers[1], stride=2)
+        self.layer3 = _stage(block, out * 2 * width, 4 * width, layers[2], stride=2)
+        self.layer4 = _stage(block, out * 4 * width, 8 * width, layers[3], stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(8 * width * BasicBlock.expansion, num_classes)
+        self.fc = nn.Linear(out * 8 * width, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to logits (N, num_classes)."""
+        """Images (N, in_channels, H, W) of any size to logits (N, num_classes)."""
         return self.fc(self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to the vectors (N, 8 width) that `fc` classifies."""
+        """Images (N, in_channels, H, W) to the vectors that `fc` classifies: (N, 8 width) or (N, 32 width)."""
         x = self.maxpool(self.bn1(self.conv1(x), relu=True))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.avgpool(x).flatten(1)
 
 
-def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
-    first = BasicBlock(in_channels, channels, stride)
-    return nn.Sequential(first, *(BasicBlock(channels, channels) for _ in range(1, blocks)))
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck], in_channels: int, channels: int, blocks: int, stride: int
+) -> nn.Sequential:
+    first = block(in_channels, channels, stride)
+    return nn.Sequential(first, *(block(block.expansion * channels, channels) for _ in range(1, blocks)))
 
 
-def _largest(num_classes: int = 1000, width: int = 64, stem: str = "imagenet") -> dict[str, Shape]:
+def _largest(
+    expansion: int, num_classes: int = 1000, width: int = 64, stem: str = "imagenet", in_channels: int = 3
+) -> dict[str, Shape]:
     """Name and shape of the weights that decide the size of the network."""
-    if not is_whole(num_classes) or not is_whole(width) or stem not in STEMS:
-        raise ArgumentError("not a ResNet", rule=f"whole numbers, stem {' or '.join(STEMS)}")
-    return {"layer4.1.conv2.weight": (8 * width, 8 * width, 3, 3), "fc.weight": (num_classes, 8 * width)}
+    check_whole("ResNet", num_classes=num_classes, width=width, in_channels=in_channels)
+    if stem not in STEMS:
+        raise ArgumentError("unknown stem", called="ResNet", seen=f"stem={stem!r}", rule=" or ".join(STEMS))
+    kernel = 7 if stem == "imagenet" else 3
+    return {
+        "layer4.1.conv2.weight": (8 * width, 8 * width, 3, 3),
+        "fc.weight": (num_classes, 8 * width * expansion),
+        "conv1.weight": (width, in_channels, kernel, kernel),
+    }
 
 
-LARGEST.update(resnet18=_largest, resnet34=_largest)
+LARGEST.update(resnet18=partial(_largest, 1), resnet34=partial(_largest, 1), resnet50=partial(_largest, 4))
 
 
 def resnet18(
@@ -109,6 +165,9 @@ def resnet18(
     width: int | None = None,
     weights: str | PathLike | None = None,
     stem: str | None = None,
+    *,
+    in_channels: int | None = None,
+    input_size: int | None = None,
 ) -> ResNet:
     """ResNet-18: 11,689,512 parameters with 1,000 classes.
 
@@ -124,8 +183,24 @@ def resnet18(
         loaded) and `weights_info` (classes, input size, mean and standard deviation, ...).
     stem : str, optional
         See `ResNet`: "imagenet", or with `weights` that of the file.
+    in_channels : int, optional
+        Channels of the images: 3, or with `weights` those of the file. For others the kernels of the first convolution
+        are made to fit (summed for one channel, else repeated and scaled: `minicnn/weights/adaptation.py`), and the
+        report says so.
+    input_size : int, optional
+        Height and width of the images. A ResNet takes any; with `weights`, `weights_info.transforms()` follows it.
     """
-    return _resnet("resnet18", [2, 2, 2, 2], num_classes, width, weights, stem)
+    return make(
+        "resnet18",
+        partial(ResNet, [2, 2, 2, 2]),
+        weights,
+        heads=ResNet.heads,
+        input_size=input_size,
+        num_classes=num_classes,
+        width=width,
+        stem=stem,
+        in_channels=in_channels,
+    )
 
 
 def resnet34(
@@ -133,16 +208,42 @@ def resnet34(
     width: int | None = None,
     weights: str | PathLike | None = None,
     stem: str | None = None,
+    *,
+    in_channels: int | None = None,
+    input_size: int | None = None,
 ) -> ResNet:
     """ResNet-34: 21,797,672 parameters with 1,000 classes; arguments as for `resnet18`."""
-    return _resnet("resnet34", [3, 4, 6, 3], num_classes, width, weights, stem)
+    return make(
+        "resnet34",
+        partial(ResNet, [3, 4, 6, 3]),
+        weights,
+        heads=ResNet.heads,
+        input_size=input_size,
+        num_classes=num_classes,
+        width=width,
+        stem=stem,
+        in_channels=in_channels,
+    )
 
 
-def _resnet(
-    name: str, layers: list[int], num_classes: int | None, width: int | None, weights: Any, stem: str | None
+def resnet50(
+    num_classes: int | None = None,
+    width: int | None = None,
+    weights: str | PathLike | None = None,
+    stem: str | None = None,
+    *,
+    in_channels: int | None = None,
+    input_size: int | None = None,
 ) -> ResNet:
-    given: dict[str, Any] = {"num_classes": num_classes, "width": width, "stem": stem}
-    given = {key: value for key, value in given.items() if value is not None}
-    if weights is None:
-        return ResNet(layers, **given)
-    return load_pretrained(name, lambda **arguments: ResNet(layers, **arguments), weights, given, head="fc")
+    """ResNet-50, of bottlenecks: 25,557,032 parameters with 1,000 classes; arguments as for `resnet18`."""
+    return make(
+        "resnet50",
+        partial(ResNet, [3, 4, 6, 3], block=Bottleneck),
+        weights,
+        heads=ResNet.heads,
+        input_size=input_size,
+        num_classes=num_classes,
+        width=width,
+        stem=stem,
+        in_channels=in_channels,
+    )

@@ -1,22 +1,22 @@
-"""VGG-16 (Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014; table 1, D).
+"""VGG (Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014; table 1).
 
 The paper's idea: only 3x3 convolutions, many of them; two see as much of the image as one of 5x5, with fewer numbers.
-After each stage the image is halved and the channels double, up to eight times `width`. Names, shapes and results are
-those of torchvision's `vgg16`.
+After each stage the image is halved and the channels double, up to eight times `width`. Batch normalisation came a year
+later; the `_bn` networks have it after each convolution. Names, shapes and results are those of torchvision's `vgg.py`.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
-from typing import Any
 
 from minicnn import nn
 from minicnn.autograd import Tensor
-from minicnn.errors import ArgumentError
-from minicnn.models.pretrained import LARGEST, Shape, load_pretrained
-from minicnn.ops.windows import is_whole
+from minicnn.models.pretrained import LARGEST, Shape, check_images, check_whole, make
 
-STAGES = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))  # channels in units of `width`, and convolutions; then a max pooling
+TIMES = (1, 2, 4, 8, 8)  # channels of the five stages, in units of `width`; after each stage a max pooling
+VGG11, VGG16 = (1, 1, 2, 2, 2), (2, 2, 3, 3, 3)  # convolutions in each stage
+SMALLEST = 32  # halved five times: one pixel is left
 
 
 class VGG(nn.Module):
@@ -29,16 +29,33 @@ class VGG(nn.Module):
         Channels of the first stage; 64 in the paper. The hidden linear layers have 64 times as many outputs.
     dropout : float
         Probability that a hidden value is dropped in training.
+    convolutions : tuple of five ints
+        In each stage: those of VGG-16 unless given.
+    batch_norm : bool
+        Whether each convolution is followed by batch normalisation.
+    in_channels : int
+        Channels of the images.
     """
 
-    def __init__(self, num_classes: int = 1000, width: int = 64, dropout: float = 0.5) -> None:
+    heads = ("classifier.6",)
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        width: int = 64,
+        dropout: float = 0.5,
+        convolutions: tuple[int, ...] = VGG16,
+        batch_norm: bool = False,
+        in_channels: int = 3,
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels = 3
-        for times, convolutions in STAGES:
-            for _ in range(convolutions):
-                layers += [nn.Conv2d(channels, times * width, 3, padding=1), nn.ReLU()]
+        channels = in_channels
+        for times, many in zip(TIMES, convolutions, strict=True):
+            for _ in range(many):
+                layers.append(nn.Conv2d(channels, times * width, 3, padding=1))
                 channels = times * width
+                layers += [nn.BatchNorm2d(channels), nn.ReLU()] if batch_norm else [nn.ReLU()]
             layers.append(nn.MaxPool2d(2, stride=2))
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(7)
@@ -58,22 +75,57 @@ class VGG(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, 3, H, W), at least 32 x 32, to logits (N, num_classes)."""
+        """Images (N, in_channels, H, W), at least 32 x 32, to logits (N, num_classes)."""
+        check_images("VGG", x, SMALLEST)
         return self.classifier(self.avgpool(self.features(x)).flatten(1))
 
 
-def _largest(num_classes: int = 1000, width: int = 64) -> dict[str, Shape]:
+def _largest(num_classes: int = 1000, width: int = 64, in_channels: int = 3) -> dict[str, Shape]:
     """Name and shape of the weights that decide the size of the network."""
-    if not is_whole(num_classes) or not is_whole(width):
-        raise ArgumentError("not a VGG", rule="whole numbers")
+    check_whole("VGG", num_classes=num_classes, width=width, in_channels=in_channels)
     hidden = 64 * width
-    return {"classifier.0.weight": (hidden, 8 * width * 7 * 7), "classifier.6.weight": (num_classes, hidden)}
+    return {
+        "features.0.weight": (width, in_channels, 3, 3),
+        "classifier.0.weight": (hidden, 8 * width * 7 * 7),
+        "classifier.6.weight": (num_classes, hidden),
+    }
 
 
-LARGEST.update(vgg16=_largest)
+LARGEST.update(dict.fromkeys(("vgg11", "vgg11_bn", "vgg16", "vgg16_bn"), _largest))
 
 
-def vgg16(num_classes: int | None = None, width: int | None = None, weights: str | PathLike | None = None) -> VGG:
+def vgg11(
+    num_classes: int | None = None,
+    width: int | None = None,
+    weights: str | PathLike | None = None,
+    *,
+    in_channels: int | None = None,
+    input_size: int | None = None,
+) -> VGG:
+    """VGG-11: 132,863,336 parameters with 1,000 classes; arguments as for `vgg16`."""
+    return _vgg("vgg11", VGG11, False, num_classes, width, weights, in_channels, input_size)
+
+
+def vgg11_bn(
+    num_classes: int | None = None,
+    width: int | None = None,
+    weights: str | PathLike | None = None,
+    *,
+    in_channels: int | None = None,
+    input_size: int | None = None,
+) -> VGG:
+    """VGG-11 with batch normalisation: 132,868,840 parameters with 1,000 classes; arguments as for `vgg16`."""
+    return _vgg("vgg11_bn", VGG11, True, num_classes, width, weights, in_channels, input_size)
+
+
+def vgg16(
+    num_classes: int | None = None,
+    width: int | None = None,
+    weights: str | PathLike | None = None,
+    *,
+    in_channels: int | None = None,
+    input_size: int | None = None,
+) -> VGG:
     """VGG-16: 138,357,544 parameters with 1,000 classes.
 
     Parameters
@@ -84,9 +136,44 @@ def vgg16(num_classes: int | None = None, width: int | None = None, weights: str
         Channels of the first stage: 64, or with `weights` that of the file.
     weights : path or name, optional
         A weights file (`minicnn.weights`).
+    in_channels : int, optional
+        Channels of the images: 3, or with `weights` those of the file; see `resnet18`.
+    input_size : int, optional
+        Height and width of the images, at least 32; with `weights`, `weights_info.transforms()` follows it.
     """
-    given: dict[str, Any] = {"num_classes": num_classes, "width": width}
-    given = {key: value for key, value in given.items() if value is not None}
-    if weights is None:
-        return VGG(**given)
-    return load_pretrained("vgg16", lambda **arguments: VGG(**arguments), weights, given, head="classifier.6")
+    return _vgg("vgg16", VGG16, False, num_classes, width, weights, in_channels, input_size)
+
+
+def vgg16_bn(
+    num_classes: int | None = None,
+    width: int | None = None,
+    weights: str | PathLike | None = None,
+    *,
+    in_channels: int | None = None,
+    input_size: int | None = None,
+) -> VGG:
+    """VGG-16 with batch normalisation: 138,365,992 parameters with 1,000 classes; arguments as for `vgg16`."""
+    return _vgg("vgg16_bn", VGG16, True, num_classes, width, weights, in_channels, input_size)
+
+
+def _vgg(
+    name: str,
+    convolutions: tuple[int, ...],
+    batch_norm: bool,
+    num_classes: int | None,
+    width: int | None,
+    weights: str | PathLike | None,
+    in_channels: int | None,
+    input_size: int | None,
+) -> VGG:
+    return make(
+        name,
+        partial(VGG, convolutions=convolutions, batch_norm=batch_norm),
+        weights,
+        heads=VGG.heads,
+        smallest=SMALLEST,
+        input_size=input_size,
+        num_classes=num_classes,
+        width=width,
+        in_channels=in_channels,
+    )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from minicnn import nn, weights
 from minicnn.data import transforms
 from minicnn.errors import WeightsError
 from minicnn.models import MODELS
+from minicnn.models.pretrained import LARGEST, check_arguments, load_into
 from minicnn.training import freezing
 from minicnn.weights import WeightsInfo
+from minicnn.weights.adaptation import adapted
 
 DEFAULT = "resnet18-fashion-mnist-32"
 
@@ -23,23 +25,34 @@ class Pretrained:
     ----------
     source : path or name, optional
         A weights file or the name of an embedded one; without, the embedded one for small images.
+    in_channels, input_size : int, optional
+        Channels and size of the images, if they are to be others than the file's (see `minicnn.models`).
 
     Attributes
     ----------
     path : Path
     info : WeightsInfo
+        What the file says; with other channels or another size, what the network made from it takes.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | None = None,
+        in_channels: int | None = None,
+        input_size: int | None = None,
+    ) -> None:
         self.path = weights.find(DEFAULT if source is None else source)
-        self.info = weights.describe(self.path)
-        if self.info.architecture not in MODELS:
+        info = weights.describe(self.path)
+        if info.architecture not in MODELS:
             raise WeightsError(
                 "weights of an unknown architecture",
                 called=str(self.path),
-                seen=self.info.architecture or "no name",
+                seen=info.architecture or "no name",
                 rule=f"one of {', '.join(MODELS)}",
             )
+        if info.architecture in LARGEST:
+            check_arguments(self.path, info)
+        self.info = adapted(info, in_channels, input_size)
 
     def transform(self, grey: bool = False) -> transforms.Compose:
         """From an image to what the network was trained on: see `transform_for`."""
@@ -70,9 +83,11 @@ class Pretrained:
                 rule=f"{len(classes)}, one a class",
             )
         if pretrained:
-            weights.load(model, self.path, head=(f"{name}.",))
+            heads = getattr(model, "heads", (name,))
+            load_into(model, self.path, heads)
             if not self.is_for(classes):
-                head.reset_parameters()
+                for layer in heads:
+                    cast(nn.Linear, model.get_submodule(layer)).reset_parameters()
         return model
 
     def is_for(self, classes: list[str]) -> bool:

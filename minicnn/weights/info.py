@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from minicnn.data.transforms import Compose
 
 CHANNELS = {"RGB": 3, "BGR": 3, "L": 1}  # the orders that a network may have learned, and how many channels each has
+MOST_CHANNELS = 16  # whose means and deviations a file may name
 # Fields that older files lack; at their default they are not written, so that such files stay the same bytes.
 OPTIONAL = ("resize", "interpolation", "antialias", "channels", "scale")
 
@@ -117,11 +118,12 @@ def _check(values: dict[str, Any], called: str) -> None:
         return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65_536
 
     def numbers(value: Any) -> bool:
-        return isinstance(value, list) and 1 <= len(value) <= 16 and all(map(number, value))
+        return isinstance(value, list) and 1 <= len(value) <= MOST_CHANNELS and all(map(number, value))
 
     arguments = values["arguments"]
     rules = {
-        "arguments": isinstance(arguments, dict) and all(size(v) or isinstance(v, str) for v in arguments.values()),
+        "arguments": isinstance(arguments, dict)
+        and all(size(v) or isinstance(v, (str, bool)) for v in arguments.values()),
         "classes": isinstance(values["classes"], list) and all(isinstance(name, str) for name in values["classes"]),
         "input_size": size(values["input_size"]),
         "mean": numbers(values["mean"]),

@@ -56,12 +56,13 @@ def transforms_of(info: WeightsInfo, grey: bool = False) -> Compose:
         Take grey images too, or colour as brightness, though the network takes colour.
     """
     channels = CHANNELS.get(info.channels)
-    if channels is None or len(info.mean) not in (1, channels):
+    takes = info.arguments.get("in_channels", channels)
+    if channels is None or takes != channels or len(info.mean) not in (1, channels):
         raise ArgumentError(
             "no transform makes these channels of an image",
             called="WeightsInfo.transforms",
-            seen=f"channels={info.channels!r}, mean of {len(info.mean)}",
-            rule="RGB or BGR with three means, L with one",
+            seen=f"channels={info.channels!r}, in_channels={takes}, mean of {len(info.mean)}",
+            rule="RGB or BGR for a network of three channels, L for one of one; a mean for each",
             hint="write a transform for these images",
         )
     steps: list[Transform] = [

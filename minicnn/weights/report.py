@@ -9,6 +9,7 @@ from typing import Any
 
 from minicnn.errors import WeightsError
 from minicnn.weights import hdf5
+from minicnn.weights.adaptation import fit_kernels, how_fitted
 
 Shape = tuple[int, ...]
 FEW = 6  # names that are printed of a list
@@ -29,6 +30,8 @@ class LoadReport:
         In the file, not in the network.
     mismatched : list of (name, shape in the file, shape in the network)
         The same name, another shape, and not in the head.
+    adapted : list of (name, shape in the file, shape in the network)
+        The first convolution's kernels, made to fit another number of channels: see `minicnn/weights/adaptation.py`.
     """
 
     source: str = ""
@@ -37,6 +40,7 @@ class LoadReport:
     missing: list[tuple[str, Shape]] = field(default_factory=list)
     unexpected: list[tuple[str, Shape]] = field(default_factory=list)
     mismatched: list[tuple[str, Shape, Shape]] = field(default_factory=list)
+    adapted: list[tuple[str, Shape, Shape]] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [
@@ -46,6 +50,8 @@ class LoadReport:
         for kind in ("replaced", "mismatched"):
             for name, found, own in getattr(self, kind):
                 lines.append(f"  {kind}: {name} (file {found}, network {own})")
+        for name, found, own in self.adapted:
+            lines.append(f"  adapted: {name} (file {found}, network {own}; {how_fitted(found[1], own[1])})")
         for kind in ("missing", "unexpected"):
             for name, shape in getattr(self, kind):
                 lines.append(f"  {kind}: {name} {shape}")
@@ -76,7 +82,12 @@ class LoadReport:
 
 
 def match(
-    expected: Mapping[str, Shape], found: Mapping[str, Shape], *, head: Sequence[str] = (), source: str = ""
+    expected: Mapping[str, Shape],
+    found: Mapping[str, Shape],
+    *,
+    head: Sequence[str] = (),
+    first: str = "",
+    source: str = "",
 ) -> LoadReport:
     """Compare names and shapes.
 
@@ -86,6 +97,8 @@ def match(
         Of the network, of the file.
     head : sequence of str
         Beginnings of names whose shape may differ, `("fc.",)`; they are then "replaced".
+    first : str
+        Name of the weight of the first convolution, whose number of channels may differ; it is then "adapted".
     source : str
         The file, for the report.
 
@@ -102,14 +115,26 @@ def match(
             report.loaded.append(name)
         elif name.startswith(tuple(head)):
             report.replaced.append((name, found[name], own))
+        elif name == first and _differ_in_channels(found[name], own):
+            report.adapted.append((name, found[name], own))
         else:
             report.mismatched.append((name, found[name], own))
     report.unexpected += [(name, shape) for name, shape in found.items() if name not in expected]
     return report
 
 
+def _differ_in_channels(found: Shape, own: Shape) -> bool:
+    """Whether these are kernels (K, C, R, S) that differ in C alone."""
+    return len(found) == len(own) == 4 and found[0] == own[0] and found[2:] == own[2:]
+
+
 def load(
-    model: Any, path: str | os.PathLike[str], *, head: Sequence[str] = ("fc.",), strict: bool = True
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    head: Sequence[str] = ("fc.",),
+    first: str = "",
+    strict: bool = True,
 ) -> LoadReport:
     """Load a weights file into a network; nothing is changed unless everything fits.
 
@@ -121,6 +146,9 @@ def load(
     head : sequence of str
         Beginnings of names that keep the network's values where shapes differ. If one part of a head differs, the whole
         head is kept: a new weight does not go with an old bias.
+    first : str
+        Name of the weight of the first convolution: where it takes another number of channels than in the file, its
+        kernels are made to fit (`minicnn/weights/adaptation.py`).
     strict : bool
         Missing and unexpected names are errors.
 
@@ -130,14 +158,19 @@ def load(
     """
     own = model.state_dict()
     found = hdf5.shapes(path)
-    report = match({name: array.shape for name, array in own.items()}, found, head=head, source=os.fspath(path))
+    report = match(
+        {name: array.shape for name, array in own.items()}, found, head=head, first=first, source=os.fspath(path)
+    )
     for beginning in [start for start in head if any(name.startswith(start) for name, *_ in report.replaced)]:
         also = [name for name in report.loaded if name.startswith(beginning)]
         report.loaded = [name for name in report.loaded if name not in also]
         report.replaced += [(name, found[name], own[name].shape) for name in also]
     report.raise_unless_complete(strict=strict)
-    state, _ = hdf5.read(path, only=report.loaded)
-    if set(state) != set(report.loaded):
+    wanted = [*report.loaded, *(name for name, *_ in report.adapted)]
+    state, _ = hdf5.read(path, only=wanted)
+    if set(state) != set(wanted):
         raise WeightsError("the file changed while it was read", called=os.fspath(path), hint="load it again")
+    for name, _, shape in report.adapted:
+        state[name] = fit_kernels(state[name], shape[1])
     model.load_state_dict(state, strict=False)
     return report

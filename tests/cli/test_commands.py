@@ -49,7 +49,7 @@ def test_summary_of_a_narrow_network(run, one_line):
     assert "unknown stem; seen stem='steep'" in one_line(err)
     code, _, err = run("summary", "cnn", "--width", 8)
     assert code == 2
-    assert "a cnn has no width" in one_line(err)
+    assert "cnn has no width" in one_line(err)
     code, _, err = run("summary", "nothing.h5", "--width", 8)
     assert code == 2
     assert "go with the name of an architecture" in one_line(err)

@@ -116,7 +116,7 @@ def test_arguments():
         Resize(4, "cubic")
     with pytest.raises(ArgumentError, match=r"Resize: this interpolation is made for smoothing; seen interp.*bicubic$"):
         Resize(4, "lanczos", antialias=False)
-    with pytest.raises(ArgumentError, match="no transform makes these channels of an image; seen channels='RGB', mean"):
+    with pytest.raises(ArgumentError, match="no transform makes these channels of an image; seen channels='RGB', in_"):
         replace(PLAIN, mean=(0.5,) * 4, std=(0.5,) * 4).transforms()
     grey = replace(PLAIN, input_size=4).transforms(grey=True)
     assert grey(np.full((4, 4), 9, np.uint8)).shape == (3, 4, 4)

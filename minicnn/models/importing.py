@@ -1,0 +1,294 @@
+"""Importing weights: a foreign file of any known format becomes a weights file of minicnn.
+
+The file's names are matched against the tables of `minicnn/weights/names.py`; its shapes say the network's arguments
+(number of classes, width, stem, channels); every array is then checked against the network that these make. Only
+then is the new file written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicnn import weights as weight_files
+from minicnn.errors import ArgumentError, MinicnnError, WeightsError
+from minicnn.models.pretrained import LARGEST
+from minicnn.nn import BatchNorm2d, Module, init
+from minicnn.weights.adaptation import adapted
+from minicnn.weights.importers import Foreign, read_foreign
+from minicnn.weights.importing import ImportReport, classes_of, convert, stranger
+from minicnn.weights.kinds import first_bytes, kind_of
+from minicnn.weights.names import OPTIONAL, Match, match_names
+
+Shape = tuple[int, ...]
+IMAGENET_CLASSES = 1000
+SMALL_IMAGES = 32  # what a small stem is for
+
+# Preparation of images where it is not that of WeightsInfo: short side 256, of which 224 are cut out.
+PREPROCESSING: dict[str, dict[str, Any]] = {
+    "inception_v3": {"resize": 342, "input_size": 299, "mean": (0.5,) * 3, "std": (0.5,) * 3},
+}
+INCEPTION_NOTE = (
+    "images are normalised by mean 0.5 and std 0.5: the same as torchvision's transform_input=True with ImageNet's"
+)
+
+
+def import_weights(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    arch: str | None = None,
+    num_classes: int | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    input_size: int | None = None,
+    prefix: str | None = None,
+    arguments: dict[str, Any] | None = None,
+) -> ImportReport:
+    """Import a weights file of another library.
+
+    Parameters
+    ----------
+    src : path
+        PyTorch (.pth, .pt), safetensors, .npz, Keras or plain HDF5, ONNX; known by its content.
+    dst : path
+        The weights file to write. It is written only if everything fits.
+    arch : str, optional
+        Name in `minicnn.models.MODELS`; without, the one whose names the file has.
+    num_classes : int, optional
+        The file says it. Where the file has no head, the network gets a new one of this size.
+    classes : sequence of str, optional
+        Names of the classes, in the order of the logits.
+    input_size : int, optional
+        Height and width of the images; 224 (299 for Inception, 32 for a small stem).
+    prefix : str, optional
+        What stands before the network's names, where a file holds several networks: "model_ema.".
+    arguments : dict, optional
+        Arguments of the architecture that the shapes do not say.
+
+    Returns
+    -------
+    ImportReport
+        Prints as a table.
+
+    Raises
+    ------
+    WeightsError
+        If the file is broken, hostile, or not for this network: what is missing, and what does not fit.
+    """
+    called = os.fspath(src)
+    _check_arguments(arch, num_classes, classes, dst)
+    foreign = read_foreign(src)
+    arch = arch or recognised(foreign, called, prefix)
+    try:
+        match = _match(foreign, arch, called, prefix)
+        report = ImportReport(called, foreign.format, match.table.library, match.prefix, arch, notes=[*foreign.notes])
+        report.arguments = {**_arguments(foreign, match, arch, num_classes, called), **(arguments or {})}
+        model = _network(arch, report.arguments, foreign, match, called)
+        heads = tuple(f"{head}." for head in _heads(model))
+        lacking = {name for name in model.state_dict() if name.startswith(heads)}.isdisjoint(match.names)
+        expected = {name: array.shape for name, array in model.state_dict().items()}
+        eps = {name: module.eps for name, module in model.named_modules() if isinstance(module, BatchNorm2d)}
+        state = convert(foreign, match, expected, report, eps=eps, new=heads if lacking and num_classes else ())
+    except WeightsError as error:
+        fitting = [name for name in _fitting(foreign, prefix) if name != arch]
+        if fitting and "several networks" not in error.problem:
+            error.hint = f"these are the names of {' or '.join(fitting)}"
+        raise
+    if lacking:
+        state.update(_new_head(model, heads, report))
+    info = _info(foreign, match, report, classes, input_size)
+    weight_files.save(dst, {name: state[name] for name in expected if name in state}, info)
+    return report
+
+
+def recognised(foreign: Foreign, called: str, prefix: str | None = None) -> str:
+    """The architecture that the names in a file are of; raises unless it is one."""
+    fitting = _fitting(foreign, prefix)
+    if len(fitting) == 1:
+        return fitting[0]
+    raise WeightsError(
+        "the names in the file do not say which network they are of",
+        called=called,
+        seen=" or ".join(fitting) or ", ".join(list(foreign.arrays)[:4]),
+        rule=f"one of {', '.join(LARGEST)}",
+        hint="give the architecture (--arch)",
+    )
+
+
+def _fitting(foreign: Foreign, prefix: str | None) -> list[str]:
+    """Architectures all of whose names are in the file, and no others of their family; heads may be missing."""
+    found = []
+    for name in LARGEST:
+        try:
+            match = _match(foreign, name, "", prefix)
+        except WeightsError:
+            continue
+        expected, heads = _names(name)
+        wanted = [x for x in expected if not x.endswith(OPTIONAL) and not x.startswith((*heads, "AuxLogits."))]
+        if match.names.keys() >= set(wanted) and not stranger(foreign, match):
+            found.append(name)
+    return found
+
+
+def _match(foreign: Foreign, arch: str, called: str, prefix: str | None) -> Match:
+    return match_names(
+        foreign.arrays, _names(arch)[0], architecture=arch, layout=foreign.layout, prefix=prefix, called=called
+    )
+
+
+@cache
+def _names(arch: str) -> tuple[list[str], tuple[str, ...]]:
+    """Names of a network's parameters and buffers, and the beginnings of those of its heads."""
+    small = {"width": 2} if "width" in _parameters(arch) else {}
+    model = _uninitialized(arch, small)
+    return list(model.state_dict()), tuple(f"{head}." for head in _heads(model))
+
+
+def _parameters(arch: str) -> list[str]:
+    return list(inspect.signature(LARGEST[arch]).parameters)
+
+
+def _uninitialized(arch: str, arguments: dict[str, Any]) -> Module:
+    from minicnn.models import MODELS
+
+    with init.uninitialized():
+        return MODELS[arch](**arguments)
+
+
+def _heads(model: Any) -> tuple[str, ...]:
+    return model.heads
+
+
+def _check_arguments(arch: str | None, num_classes: int | None, classes: Sequence[str] | None, dst: Any) -> None:
+    if arch is not None and arch not in LARGEST:
+        raise ArgumentError("unknown architecture", called="import_weights", seen=ascii(arch), rule=", ".join(LARGEST))
+    if classes is not None and num_classes is not None and len(classes) != num_classes:
+        raise ArgumentError(
+            "classes and num_classes differ", called="import_weights", seen=f"{len(classes)} names, {num_classes}"
+        )
+    if not Path(dst).absolute().parent.is_dir():
+        raise ArgumentError("there is no such folder", called="import_weights", seen=os.fspath(Path(dst).parent))
+
+
+def _arguments(foreign: Foreign, match: Match, arch: str, num_classes: int | None, called: str) -> dict[str, Any]:
+    """The architecture's arguments, as shapes in the file say; defaults are left out, but for the number of classes."""
+    names, heads = _names(arch)
+    takes = _parameters(arch)
+    first = _shape(foreign, match, next(name for name in names if name.endswith(".weight")))
+    head = _shape(foreign, match, f"{heads[-1]}weight")
+    found: dict[str, Any] = {}
+    if head is not None:
+        found["num_classes"] = head[0]
+        if num_classes not in (None, head[0]):
+            raise WeightsError(
+                "another number of classes in the file",
+                called=called,
+                seen=str(head[0]),
+                rule=str(num_classes),
+                hint="import it as it is: fine-tuning makes a new head by itself",
+            )
+    elif num_classes is not None:
+        found["num_classes"] = num_classes
+    if first is not None and len(first) == 4:
+        seen = {"width": first[0], "in_channels": first[1], "stem": "small" if first[2:] == (3, 3) else "imagenet"}
+        defaults = inspect.signature(LARGEST[arch]).parameters
+        found.update({key: n for key, n in seen.items() if key in takes and n != defaults[key].default})
+    if "aux_logits" in takes and not any(name.startswith("AuxLogits.") for name in match.names):
+        found["aux_logits"] = False
+    return found
+
+
+def _shape(foreign: Foreign, match: Match, name: str) -> Shape | None:
+    """Shape of an array of the file, with the axes as in a network of ours."""
+    theirs = match.names.get(name)
+    if theirs is None:
+        return None
+    shape = foreign.arrays[theirs].shape
+    return (*shape[:-3:-1], *shape[:-2]) if foreign.layout == "keras" and len(shape) > 1 else shape
+
+
+def _network(arch: str, arguments: dict[str, Any], foreign: Foreign, match: Match, called: str) -> Module:
+    """The network of these arguments, without values; a small file must not make us build a huge one."""
+    try:
+        largest = LARGEST[arch](**arguments)
+    except (TypeError, MinicnnError) as error:
+        raise WeightsError(
+            f"the shapes are not those of {arch}", called=called, seen=str(arguments), rule=str(error)
+        ) from None
+    for name, shape in largest.items():
+        theirs = match.names.get(name)
+        if theirs is not None and foreign.arrays[theirs].size != int(np.prod(shape, dtype=object)):
+            raise WeightsError(
+                f"shapes that are not those of {arch}",
+                called=called,
+                seen=f"{theirs} {foreign.arrays[theirs].shape}",
+                rule=f"{name} {shape}",
+                hint="is it the right architecture?",
+            )
+    if not any(name in match.names for name in largest):
+        raise WeightsError(f"the largest weights of {arch} are missing", called=called, rule=", ".join(largest))
+    return _uninitialized(arch, arguments)
+
+
+def _new_head(model: Module, heads: tuple[str, ...], report: ImportReport) -> dict[str, np.ndarray]:
+    """Values for the head of a network whose file has none."""
+    for name, module in model.named_modules():
+        if f"{name}." in heads:
+            module.reset_parameters()  # type: ignore[operator]
+    state = {name: array for name, array in model.state_dict().items() if name.startswith(heads)}
+    report.notes.append(f"the file has no head: {', '.join(state)} are new, untrained")
+    return state
+
+
+def _info(
+    foreign: Foreign, match: Match, report: ImportReport, classes: Sequence[str] | None, input_size: int | None
+) -> weight_files.WeightsInfo:
+    """What the new file says about itself."""
+    arguments = dict(report.arguments)
+    count = arguments.get("num_classes", IMAGENET_CLASSES)
+    names = list(classes) if classes is not None else classes_of(foreign.values, count)
+    if names and len(names) != count:
+        raise WeightsError(
+            "another number of classes in the file", called=report.source, seen=f"{count}", rule=f"{len(names)} names"
+        )
+    if names and classes is None:
+        report.notes.append("names of the classes are the file's")
+    small = arguments.get("stem") == "small"
+    preparation: dict[str, Any] = {"resize": None, "input_size": SMALL_IMAGES} if small else {"resize": 256}
+    preparation.update(PREPROCESSING.get(report.architecture, {}))
+    preparation.update(match.table.preprocessing)
+    if small:
+        report.notes.append(
+            "a first convolution of 3x3 is followed by a max pooling here: networks without one give other results"
+        )
+    if report.architecture == "inception_v3":
+        report.notes.append(INCEPTION_NOTE)
+    if not match.table.preprocessing:
+        report.notes.append(_preparation_note(count, small))
+    with open(report.source, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    imagenet = count == IMAGENET_CLASSES and not small
+    info = weight_files.WeightsInfo(
+        report.architecture,
+        {**arguments, "num_classes": count},
+        classes=names,
+        trained_on="not said by the file; 1000 classes, as of ImageNet-1k" if imagenet else "not said by the file",
+        notes=f"imported from {Path(report.source).name} ({foreign.format}, names of {match.table.library}), "
+        f"sha256 {digest}",
+        **preparation,
+    )
+    channels = info.arguments.pop("in_channels", None)
+    return adapted(info, channels, input_size)
+
+
+def _preparation_note(count: int, small: bool) -> str:
+    if count == IMAGENET_CLASSES and not small:
+        return "images are prepared as torchvision does for ImageNet"
+    return "the file does not say how its images were prepared: as for ImageNet is assumed"
