@@ -18,6 +18,7 @@
 | `bad_images.py` | finding the files that cannot be read, on threads |
 | `concat.py` | `Concat`: several sources as one, with common classes |
 | `hdf5_images.py` | `HDF5Images`: many images in one HDF5 file; `hdf5_arrays.py` opens it safely |
+| `hdf5_writer.py` | `write_image_set` writes such files |
 | `arrays.py` | `ArrayDataset`: images in memory; `Subset`: some images of any data set |
 | `builtin.py` | `digits()`, `fashion_mnist()`: real images without a folder of one's own |
 | `splits.py` | `stratified_split`: two parts, every class in both |
@@ -35,6 +36,7 @@ from minicnn.data.builtin import digits, fashion_mnist
 from minicnn.data.concat import Concat
 from minicnn.data.csv_images import CSVImages
 from minicnn.data.hdf5_images import HDF5Images
+from minicnn.data.hdf5_writer import write_image_set
 from minicnn.data.image_folder import ImageFolder
 from minicnn.data.images import decode_image, read_image
 from minicnn.data.loader import DataLoader
@@ -59,4 +61,5 @@ __all__ = [
     "sample_generator",
     "stratified_split",
     "transforms",
+    "write_image_set",
 ]

@@ -107,24 +107,21 @@ class ArrayFile:
         self._size = os.path.getsize(called)
 
     def names(self, group: str = "") -> list[str]:
-        """What stands in a group (the root: "") by hard links, sorted."""
-        from h5py import h5l
-
+        """What stands in a group (the root: ""), sorted."""
         node = self._group(group)
         if node.get_num_objs() > MOST_LINKS:
             raise DataError("too many objects", called=self.called, rule=f"at most {MOST_LINKS:,} in a group")
         names: list[bytes] = []
         node.links.iterate(names.append)
-        return sorted(
-            name.decode("utf-8", "replace") for name in names if node.links.get_info(name).type == h5l.TYPE_HARD
-        )
+        return sorted(name.decode("utf-8", "replace") for name in names)
 
     def is_group(self, name: str) -> bool:
-        """Whether `name`, which stands in the root, is a group."""
-        from h5py import h5g, h5o
+        """Whether `name`, which stands in the root, is a group, and no link to somewhere else."""
+        from h5py import h5g, h5l, h5o
 
-        self._follow(self._group(""), name, self.called)
-        return isinstance(h5o.open(self._file.id, name.encode()), h5g.GroupID)
+        key, root = name.encode(), self._group("")
+        is_hard = root.links.exists(key) and root.links.get_info(key).type == h5l.TYPE_HARD
+        return is_hard and isinstance(h5o.open(root, key), h5g.GroupID)
 
     def array(self, group: str, name: str, axes: tuple[int, ...], dtypes: str) -> StoredArray:
         """The array `name` of a group, with one of these numbers of axes and of a dtype of these kinds ("u", "iu")."""

@@ -16,6 +16,7 @@ thread or process, and little memory is used; bytes in compressed chunks are unp
 
 from __future__ import annotations
 
+import hashlib
 import os
 import weakref
 from collections.abc import Callable, Sequence
@@ -23,11 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.data.hdf5_arrays import MOST_CLASSES, ArrayFile, StoredArray, open_arrays, read_at
+from minicnn.data.hdf5_arrays import MOST_CLASSES, ArrayFile, StoredArray, damaged, open_arrays, read_at
 from minicnn.data.images import decode_image, refuse_bomb, shown
 from minicnn.errors import ArgumentError, DataError, MinicnnError
 
-BYTES, OFFSETS, LABELS, IMAGES, CLASSES = "jpeg", "offsets", "labels", "images", "classes"
+BYTES, OFFSETS, LABELS, IMAGES = "jpeg", "offsets", "labels", "images"  # names of arrays
+CLASSES, CHECKSUMS = "classes", "sha256"  # names of attributes
 
 
 class HDF5Images:
@@ -53,6 +55,10 @@ class HDF5Images:
         Label of each image; read-only.
     path, split : str
         As found; `split` is "" for the root.
+    splits : list of str
+        All parts of the file.
+    is_encoded : bool
+        Whether the file holds image files; otherwise pixels.
     """
 
     def __init__(
@@ -69,17 +75,21 @@ class HDF5Images:
         self.exif = bool(exif)
         self._descriptor: int | None = None
         with open_arrays(self.path) as file:
-            self.split = _find_split(file, split)
+            self.split, self.splits = _find_split(file, split)
             names = set(file.names(self.split))
-            self._is_encoded = BYTES in names
-            if self._is_encoded:
+            self.is_encoded = BYTES in names
+            if self.is_encoded:
                 self._stored = file.array(self.split, BYTES, (1,), "u")
                 offsets: StoredArray | None = file.array(self.split, OFFSETS, (1,), "iu")
             else:
                 self._stored = file.array(self.split, IMAGES, (3, 4), "u")
                 offsets = None
             labels = file.array(self.split, LABELS, (1,), "iu")
+            checksums = file.texts(CHECKSUMS) or []
             named = file.texts(CLASSES) if classes is None else [str(name) for name in classes]
+        self._checksum = dict(line.split(" ", 1) for line in checksums if " " in line).get(
+            f"{self.split}/{BYTES if self.is_encoded else IMAGES}"
+        )
         descriptor = self._open()
         self.labels = labels.read(descriptor).astype(np.int64)
         self.labels.flags.writeable = False
@@ -100,14 +110,13 @@ class HDF5Images:
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         number = range(len(self.labels))[index]  # also from the end; IndexError beyond it
-        called = f"{self.path}: {self.split}[{number}]"
-        image, label = self._image(number, called), int(self.labels[number])
+        image, label = self.image(number), int(self.labels[number])
         if self.transform is None:
             return image, label
         try:
             return self.transform(image), label
         except MinicnnError as error:
-            error.called = f"{called}: {error.called}"
+            error.called = f"{self.path}: {self.split}[{number}]: {error.called}"
             raise
 
     def __repr__(self) -> str:
@@ -135,17 +144,35 @@ class HDF5Images:
         if self._stored.place is None:
             self._in_memory = self._stored.read(self._open())
 
-    # ---- one image --------------------------------------------------------------------------------------------------
-
-    def _image(self, number: int, called: str) -> Any:
+    def image(self, index: int) -> Any:
+        """The image as an RGB `PIL.Image`, not transformed."""
         if self._offsets is not None:
-            return decode_image(self.encoded(number), called, self.exif)
+            return decode_image(self.encoded(index), f"{self.path}: {self.split}[{index}]", self.exif)
         from PIL import Image
 
         shape = self._stored.shape[1:]
         size = int(np.prod(shape))
-        pixels = np.frombuffer(self._bytes(number * size, size), np.uint8).reshape(shape)
+        pixels = np.frombuffer(self._bytes(index * size, size), np.uint8).reshape(shape)
         return Image.fromarray(pixels[:, :, 0] if shape[-1] == 1 and len(shape) == 3 else pixels).convert("RGB")
+
+    def verify(self) -> bool:
+        """Compare the images with the checksum (SHA-256) that `write_image_set` noted; False where there is none.
+
+        Raises
+        ------
+        DataError
+            Where they differ.
+        """
+        if self._checksum is None:
+            return False
+        digest = hashlib.sha256()
+        for start in range(0, self._stored.size, 2**24):
+            digest.update(self._bytes(start, min(2**24, self._stored.size - start)))
+        if digest.hexdigest() != self._checksum:
+            raise damaged(self._stored.called, "values that do not match their SHA-256 checksum")
+        return True
+
+    # ---- where the bytes are ----------------------------------------------------------------------------------------
 
     def _bytes(self, start: int, count: int) -> bytes:
         if self._in_memory is not None:
@@ -208,19 +235,20 @@ class HDF5Images:
         refuse_bomb(self._stored.called, (shape[2], shape[1]))
 
 
-def _find_split(file: ArrayFile, split: str | None) -> str:
-    """The group that holds the images; "" for the root."""
-    in_root = set(file.names())
-    if split is None and LABELS in in_root:
-        return ""
-    groups = [name for name in sorted(in_root) if file.is_group(name) and LABELS in file.names(name)]
-    if split in groups or (split is None and len(groups) == 1):
-        return groups[0] if split is None else split
+def _find_split(file: ArrayFile, split: str | None) -> tuple[str, list[str]]:
+    """The group that holds the images, and all such groups; "" is the root."""
+    in_root = file.names()
+    groups = [name for name in in_root if file.is_group(name) and LABELS in file.names(name)]
+    groups = ["", *groups] if LABELS in in_root else groups
+    if split in groups:
+        return split, groups
+    if split is None and (groups[:1] == [""] or len(groups) == 1):
+        return groups[0], groups
     if not groups:
         raise DataError(
             "no images",
             called=shown(file.called),
-            seen=f"an HDF5 file with {', '.join(map(shown, sorted(in_root)[:5])) or 'nothing in it'}",
+            seen=f"an HDF5 file with {', '.join(map(shown, in_root[:5])) or 'nothing in it'}",
             rule=f"a group with {BYTES}, {OFFSETS}, {LABELS}; or with {IMAGES}, {LABELS}",
             hint="`minicnn data pack` writes such files",
         )
@@ -228,5 +256,5 @@ def _find_split(file: ArrayFile, split: str | None) -> str:
         "which part of the file?" if split is None else "no such part in the file",
         called=f"HDF5Images {shown(file.called)}",
         seen=f"split={split!r}",
-        rule=f"one of {', '.join(map(shown, groups[:10]))}",
+        rule=f"one of {', '.join(shown(name) for name in groups[:10] if name) or 'none: leave it out'}",
     )
