@@ -51,6 +51,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink()
 
 
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove temporary files that killed processes left in a folder; for one that no other process writes into."""
+    for path in Path(folder).glob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
 def _sync_folder(folder: Path) -> None:
     """The new name must be on the disk too, not only the bytes; a system that cannot open folders does it by itself."""
     with contextlib.suppress(OSError):
