@@ -21,7 +21,7 @@
 | `hdf5_writer.py` | `write_image_set` writes such files |
 | `arrays.py` | `ArrayDataset`: images in memory; `Subset`: some images of any data set |
 | `builtin.py` | `digits()`, `fashion_mnist()`: real images without a folder of one's own |
-| `splits.py` | `stratified_split`: two parts, every class in both |
+| `splits.py` | `stratified_split`, `stratified_parts`, `stratified_folds`: every class in each part |
 | `transforms/` | from an image to an array: `Compose`, `Resize`, `ToTensor`, `Normalize`, random crops and flips |
 | `loader.py` | `DataLoader`: batches, shuffled and augmented by (seed, epoch, sample), on threads |
 | `randomness.py` | where random transforms get their numbers from |
@@ -41,7 +41,7 @@ from minicnn.data.image_folder import ImageFolder
 from minicnn.data.images import decode_image, read_image
 from minicnn.data.loader import DataLoader
 from minicnn.data.randomness import drawing_from, sample_generator
-from minicnn.data.splits import stratified_split
+from minicnn.data.splits import stratified_folds, stratified_parts, stratified_split
 
 __all__ = [
     "ArrayDataset",
@@ -59,6 +59,8 @@ __all__ = [
     "fashion_mnist",
     "read_image",
     "sample_generator",
+    "stratified_folds",
+    "stratified_parts",
     "stratified_split",
     "transforms",
     "write_image_set",

@@ -1,4 +1,4 @@
-"""Two parts of a data set, every class in both, the same for the same seed."""
+"""Parts of a data set, every class in each, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -47,14 +47,7 @@ def stratified_split(
 
         train, test = stratified_split(digits().targets, per_class=20, seed=0)
     """
-    targets = np.asarray(targets)
-    if targets.ndim != 1 or not targets.size or targets.dtype.kind not in "iu":
-        raise DataError(
-            "targets are not labels",
-            called=CALLED,
-            seen=f"shape {targets.shape}, {targets.dtype}",
-            rule="integers (N,)",
-        )
+    targets, labels, counts, names = _counted(CALLED, targets, classes)
     if (fraction is None) == (per_class is None):
         raise ArgumentError(
             "how large is the first part?",
@@ -63,8 +56,6 @@ def stratified_split(
             rule="one of the two",
         )
     integer(CALLED, "seed", seed, 0)
-    labels, counts = np.unique(targets, return_counts=True)
-    names = {label: str(label) for label in labels.tolist()} | dict(enumerate(() if classes is None else classes))
     if fraction is None:
         first = _some_of_each(targets, labels, counts, names, integer(CALLED, "per_class", per_class, 1), seed)
     else:
@@ -92,20 +83,120 @@ def _share_of_each(
     rule = f"about {np.ceil(round(needed, 6)):.0f} a class for a fraction of {fraction}, so that both parts have some"
     size = round(fraction * len(targets))
     _require(len(labels) <= size <= len(targets) - len(labels), labels, counts, names, rule)
-    random_state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))  # takes seeds of any size
-    splitter = StratifiedShuffleSplit(n_splits=1, train_size=size, random_state=random_state)
+    splitter = StratifiedShuffleSplit(n_splits=1, train_size=size, random_state=_random_state(seed))
     first, second = next(splitter.split(np.zeros(len(targets)), targets))
     _require(all(len(np.unique(targets[part])) == len(labels) for part in (first, second)), labels, counts, names, rule)
     return first.astype(np.int64)
 
 
-def _require(enough: bool, labels: np.ndarray, counts: np.ndarray, names: dict, rule: str) -> None:
+def _counted(
+    called: str, targets: Any, classes: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[int, str]]:
+    """The targets, checked; the labels that occur, how often, and their names."""
+    targets = np.asarray(targets)
+    if targets.ndim != 1 or not targets.size or targets.dtype.kind not in "iu":
+        raise DataError(
+            "targets are not labels",
+            called=called,
+            seen=f"shape {targets.shape}, {targets.dtype}",
+            rule="integers (N,)",
+        )
+    labels, counts = np.unique(targets, return_counts=True)
+    names = {label: str(label) for label in labels.tolist()} | dict(enumerate(() if classes is None else classes))
+    return targets, labels, counts, names
+
+
+def _random_state(seed: int) -> np.random.RandomState:
+    """A generator for scikit-learn, from a seed of any size."""
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
+
+
+def _require(
+    enough: bool, labels: np.ndarray, counts: np.ndarray, names: dict, rule: str, called: str = CALLED
+) -> None:
     if not enough:
         smallest = int(counts.argmin())
         raise DataError(
             f"class {names[labels[smallest].item()]} has too few images to be split",
-            called=CALLED,
+            called=called,
             seen=f"{counts[smallest]} of {counts.sum()} images",
             rule=rule,
             hint="add images to the class, or leave the class out",
         )
+
+
+def stratified_parts(
+    targets: Any, shares: Sequence[float], *, seed: int = 0, classes: Sequence[str] | None = None
+) -> list[np.ndarray]:
+    """Split a data set into several parts, every class in each.
+
+    Parameters
+    ----------
+    targets : sequence of int
+        Label of each sample (`dataset.targets`).
+    shares : sequence of float
+        Share of each part; together 1.
+    seed : int
+        The same seed gives the same parts.
+    classes : sequence of str, optional
+        Names of the classes, for errors.
+
+    Returns
+    -------
+    list of int64 arrays
+        Indices of each part, sorted. Together they are all samples.
+
+    Examples
+    --------
+    ::
+
+        train, validation, test = stratified_parts(dataset.targets, (0.7, 0.15, 0.15), seed=0)
+    """
+    shares = [real("stratified_parts", f"shares[{i}]", share) for i, share in enumerate(shares)]
+    if len(shares) < 2 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ArgumentError(
+            "shares that are no parts of a whole",
+            called="stratified_parts",
+            seen=str(shares),
+            rule="two or more, each > 0, together 1",
+        )
+    targets = np.asarray(targets)
+    rest, parts, left = np.arange(len(targets)), [], 1.0
+    for number, share in enumerate(shares[:-1]):
+        # Each cut has a stream of its own: the same seed twice would cut two equal sets alike.
+        first, second = stratified_split(targets[rest], share / left, seed=seed + (number << 64), classes=classes)
+        parts.append(rest[first])
+        rest, left = rest[second], left - share
+    return [*parts, rest]
+
+
+def stratified_folds(
+    targets: Any, folds: int, *, seed: int = 0, classes: Sequence[str] | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Cross-validation: `folds` ways to divide a data set, each sample once in the second part, by scikit-learn.
+
+    Parameters
+    ----------
+    targets : sequence of int
+        Label of each sample (`dataset.targets`).
+    folds : int
+        At least 2, at most the number of images of the smallest class.
+    seed : int
+        The same seed gives the same folds.
+    classes : sequence of str, optional
+        Names of the classes, for errors.
+
+    Returns
+    -------
+    list of (train, validation)
+        int64 arrays of indices, sorted.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    targets, labels, counts, names = _counted("stratified_folds", targets, classes)
+    folds = integer("stratified_folds", "folds", folds, 2)
+    integer("stratified_folds", "seed", seed, 0)
+    rule = f"at least {folds} a class, one for each fold"
+    _require(counts.min() >= folds, labels, counts, names, rule, "stratified_folds")
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=_random_state(seed))
+    return [(train, test) for train, test in splitter.split(np.zeros(len(targets)), targets)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicnn.data import digits, stratified_split
+from minicnn.data import digits, stratified_folds, stratified_parts, stratified_split
 from minicnn.errors import ArgumentError, DataError
 
 
@@ -102,3 +102,38 @@ def test_wrong_arguments(options, text):
 @pytest.mark.parametrize("targets", [[], [0.5, 1.5], [[0, 1]], ["a", "b"]])
 def test_wrong_targets(targets):
     assert re.match(r"stratified_split: targets are not labels; seen shape \(", refusal(DataError, targets, 0.5))
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.3, 0.2), (0.6, 0.2, 0.1, 0.1), (0.8, 0.2)])
+def test_several_parts(shares):
+    targets = np.random.default_rng(0).permutation(np.repeat([0, 1, 4], [100, 60, 40]))
+    parts = stratified_parts(targets, shares, seed=5)
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(200))
+    for part, share in zip(parts, shares, strict=True):
+        assert part.dtype == np.int64
+        assert np.array_equal(part, np.sort(part))
+        assert np.abs(np.bincount(targets[part]) - share * np.array([100, 60, 0, 0, 40])).max() <= 1
+    again, other = (stratified_parts(targets, shares, seed=seed) for seed in (5, 6))
+    assert all(np.array_equal(x, y) for x, y in zip(parts, again, strict=True))
+    assert not np.array_equal(parts[0], other[0])
+
+
+def test_folds():
+    targets = np.random.default_rng(0).permutation(np.repeat([0, 1], [31, 12]))
+    folds = stratified_folds(targets, 4, seed=1)
+    assert np.array_equal(np.sort(np.concatenate([second for _, second in folds])), np.arange(43))
+    for first, second in folds:
+        assert np.array_equal(np.sort(np.concatenate([first, second])), np.arange(43))
+        assert np.bincount(targets[second])[1] == 3
+    assert all(np.array_equal(x[1], y[1]) for x, y in zip(folds, stratified_folds(targets, 4, seed=1), strict=True))
+    assert not np.array_equal(folds[0][1], stratified_folds(targets, 4, seed=2)[0][1])
+
+
+def test_wrong_parts_and_folds():
+    for shares in ((1.0,), (0.5, 0.4), (0.5, 0.6, -0.1), ()):
+        with pytest.raises(ArgumentError, match="shares that are no parts of a whole"):
+            stratified_parts([0, 1], shares)
+    with pytest.raises(DataError, match="^stratified_folds: class bees has too few .* 2 of 9 images; rule: at least 3"):
+        stratified_folds([0] * 7 + [1] * 2, 3, classes=["ants", "bees"])
+    with pytest.raises(ArgumentError, match="folds is too small"):
+        stratified_folds([0, 1], 1)
