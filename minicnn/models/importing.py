@@ -64,7 +64,7 @@ def import_weights(
     num_classes : int, optional
         The file says it. Where the file has no head, the network gets a new one of this size.
     classes : sequence of str, optional
-        Names of the classes, in the order of the logits.
+        Names of the classes, in the order of the logits; without, those that the file may hold.
     input_size : int, optional
         Height and width of the images; 224 (299 for Inception, 32 for a small stem).
     prefix : str, optional
@@ -84,6 +84,9 @@ def import_weights(
     """
     called = os.fspath(src)
     _check_arguments(arch, num_classes, classes, dst)
+    num_classes = len(classes) if num_classes is None and classes is not None else num_classes
+    if is_home(src):
+        raise WeightsError("already a weights file of minicnn", called=called, hint="use it as it is")
     foreign = read_foreign(src)
     arch = arch or recognised(foreign, called, prefix)
     try:
@@ -106,6 +109,17 @@ def import_weights(
     info = _info(foreign, match, report, classes, input_size)
     weight_files.save(dst, {name: state[name] for name in expected if name in state}, info)
     return report
+
+
+def is_home(path: str | os.PathLike[str]) -> bool:
+    """Whether this is a sound weights file of minicnn, by its attributes."""
+    if kind_of(first_bytes(path)) != "hdf5":
+        return False
+    try:
+        weight_files.describe(path)
+    except WeightsError:
+        return False
+    return True
 
 
 def recognised(foreign: Foreign, called: str, prefix: str | None = None) -> str:

@@ -39,6 +39,8 @@ class Foreign:
         What else the file says (`epoch`, `arch`, `classes`); never believed without a check.
     eps : dict of name to float
         Epsilon of batch normalisation, by the name of its variance's array, where the file says it.
+    checksum : str
+        Which checksum the format has and the reader has checked, in words; "" where it has none.
     """
 
     format: str
@@ -47,6 +49,7 @@ class Foreign:
     layout: Literal["torch", "keras"] = "torch"
     values: dict[str, Any] = field(default_factory=dict)
     eps: dict[str, float] = field(default_factory=dict)
+    checksum: str = ""
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ def read_npz(path: str) -> Foreign:
         arrays[name] = _array(data, entry, path, where)
     if not arrays:
         raise WeightsError("an .npz file without an array", called=path)
-    return Foreign(FORMAT, arrays)
+    return Foreign(FORMAT, arrays, checksum=zip_container.CHECKSUM)
 
 
 def read_npy(path: str) -> Foreign:

@@ -246,8 +246,10 @@ def view(data: Any, place: int, tensor: Tensor, where: str, order: str = "<") ->
     return array
 
 
-def checkpoint(kind: str, tensors: dict[str, np.ndarray], values: dict[str, Any], called: str) -> Foreign:
+def checkpoint(
+    kind: str, tensors: dict[str, np.ndarray], values: dict[str, Any], called: str, checksum: str = ""
+) -> Foreign:
     """The `Foreign` of a checkpoint; raises if it holds no tensor."""
     if not tensors:
         raise WeightsError("a PyTorch checkpoint without a tensor", called=called)
-    return Foreign(kind, tensors, values=values)
+    return Foreign(kind, tensors, values=values, checksum=checksum)

@@ -82,7 +82,7 @@ def read_torch_zip(path: str) -> Foreign:
                 rule=f"{storage.bytes:,} bytes",
             )
         arrays[name] = view(data, row.place, tensor, where, order)
-    return checkpoint(FORMAT, arrays, values, path)
+    return checkpoint(FORMAT, arrays, values, path, zip_container.CHECKSUM)
 
 
 def _order(data: Any, entry: Entry | None, path: str) -> str:
