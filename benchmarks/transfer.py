@@ -28,7 +28,7 @@ from minicnn.training.finetune import Settings, finetune
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "transfer.json"
-START, END = "<!-- transfer: made by benchmarks/transfer.py -->", "<!-- end -->"
+MARKERS = "<!-- transfer: made by benchmarks/transfer.py -->", "<!-- end -->"
 
 
 def measure(seeds: int, epochs: int | None, pictures: Path | None) -> dict[str, Any]:
@@ -79,11 +79,12 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def into(page: Path, text: str) -> None:
+def into(page: Path, text: str, markers: tuple[str, str] = MARKERS) -> None:
     """Put `text` between the markers of a page."""
-    before, rest = page.read_text().split(START)
-    after = rest.split(END, 1)[1]
-    write_atomically(page, f"{before}{START}\n{text}\n{END}{after}")
+    start, end = markers
+    before, rest = page.read_text().split(start)
+    after = rest.split(end, 1)[1]
+    write_atomically(page, f"{before}{start}\n{text}\n{end}{after}")
 
 
 def main() -> None:
