@@ -54,7 +54,7 @@ def benchmark(name: str) -> Any:
 def test_the_table_is_the_one_that_was_measured() -> None:
     transfer = benchmark("transfer")
     result = json.loads(transfer.RESULT.read_text())
-    assert f"{transfer.START}\n{transfer.table(result)}\n{transfer.END}" in README
+    assert f"{transfer.MARKERS[0]}\n{transfer.table(result)}\n{transfer.MARKERS[1]}" in README
     accuracy = {name: sum(way["accuracy"]) / len(way["accuracy"]) for name, way in result["ways"].items()}
     assert len(result["ways"]["fine-tuned"]["accuracy"]) >= 5
     assert accuracy["fine-tuned"] > accuracy["from scratch"]
