@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from minicnn.cli import algorithms, bench, doctor, emulate, finetune, gradcheck, predict, summary, warmup
+from minicnn.cli import algorithms, bench, doctor, emulate, finetune, gradcheck, predict, summary, warmup, weights
 from minicnn.errors import MinicnnError
 
 INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
@@ -32,6 +32,7 @@ app.command()(algorithms.algorithms)
 app.command()(bench.bench)
 app.command()(doctor.doctor)
 app.command()(warmup.warmup)
+app.add_typer(weights.app)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(emulate.emulate)
 
 
