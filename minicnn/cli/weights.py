@@ -7,14 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
+from minicnn.cli import weights_download, weights_verify
+
 app = typer.Typer(
     name="weights",
-    help="Import weights of other libraries; look at weights files.",
+    help="Import, download, look at and verify weights.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 LONGEST_LIST = 2**20  # bytes of a file with names of classes
+
+app.command()(weights_verify.verify)
+app.command()(weights_download.download)
 
 
 @app.command("import")
@@ -34,6 +39,12 @@ def import_(
     prefix: Annotated[
         str | None, typer.Option(help="Where a file holds several networks: the beginning of one's names (model_ema.).")
     ] = None,
+    bn_epsilon: Annotated[
+        float | None,
+        typer.Option(
+            help="Epsilon of the batch normalisations of a Keras file (Keras: 1e-3).", show_default="by its names"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Make a weights file of minicnn from one of another library; the report says what became of each name.
@@ -49,7 +60,9 @@ def import_(
     from minicnn.models.importing import import_weights
 
     names = None if classes is None else read_names(classes)
-    report = import_weights(src, dst, arch, num_classes, classes=names, input_size=input_size, prefix=prefix)
+    report = import_weights(
+        src, dst, arch, num_classes, classes=names, input_size=input_size, prefix=prefix, bn_epsilon=bn_epsilon
+    )
     if as_json:
         print_json(report.as_dict())
     else:

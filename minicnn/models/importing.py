@@ -23,6 +23,7 @@ from minicnn.models.pretrained import LARGEST
 from minicnn.nn import BatchNorm2d, Module, init
 from minicnn.weights.adaptation import adapted
 from minicnn.weights.importers import Foreign, read_foreign
+from minicnn.weights.importers.conventions import prepare
 from minicnn.weights.importing import ImportReport, classes_of, convert, stranger
 from minicnn.weights.kinds import first_bytes, kind_of
 from minicnn.weights.names import OPTIONAL, Match, match_names
@@ -49,6 +50,7 @@ def import_weights(
     classes: Sequence[str] | None = None,
     input_size: int | None = None,
     prefix: str | None = None,
+    bn_epsilon: float | None = None,
     arguments: dict[str, Any] | None = None,
 ) -> ImportReport:
     """Import a weights file of another library.
@@ -69,6 +71,9 @@ def import_weights(
         Height and width of the images; 224 (299 for Inception, 32 for a small stem).
     prefix : str, optional
         What stands before the network's names, where a file holds several networks: "model_ema.".
+    bn_epsilon : float, optional
+        Epsilon of the file's batch normalisations, where it is not that of the library: Keras' default is 1e-3, and
+        its files do not say what was used.
     arguments : dict, optional
         Arguments of the architecture that the shapes do not say.
 
@@ -90,6 +95,7 @@ def import_weights(
     foreign = read_foreign(src)
     arch = arch or recognised(foreign, called, prefix)
     try:
+        foreign = prepare(foreign, _names(arch)[0], called, bn_epsilon)
         match = _match(foreign, arch, called, prefix)
         report = ImportReport(called, foreign.format, match.table.library, match.prefix, arch, notes=[*foreign.notes])
         report.arguments = {**_arguments(foreign, match, arch, num_classes, called), **(arguments or {})}
@@ -141,28 +147,31 @@ def _fitting(foreign: Foreign, prefix: str | None) -> list[str]:
     found = []
     for name in LARGEST:
         try:
-            match = _match(foreign, name, "", prefix)
+            prepared = prepare(foreign, _names(name)[0], "")
+            match = _match(prepared, name, "", prefix)
         except WeightsError:
             continue
         expected, heads = _names(name)
         wanted = [x for x in expected if not x.endswith(OPTIONAL) and not x.startswith((*heads, "AuxLogits."))]
-        if match.names.keys() >= set(wanted) and not stranger(foreign, match):
+        if match.names.keys() >= set(wanted) and not stranger(prepared, match):
             found.append(name)
     return found
 
 
 def _match(foreign: Foreign, arch: str, called: str, prefix: str | None) -> Match:
     return match_names(
-        foreign.arrays, _names(arch)[0], architecture=arch, layout=foreign.layout, prefix=prefix, called=called
+        foreign.arrays, list(_names(arch)[0]), architecture=arch, layout=foreign.layout, prefix=prefix, called=called
     )
 
 
 @cache
-def _names(arch: str) -> tuple[list[str], tuple[str, ...]]:
-    """Names of a network's parameters and buffers, and the beginnings of those of its heads."""
+def _names(arch: str) -> tuple[dict[str, Shape], tuple[str, ...]]:
+    """Names and shapes of a narrow network's parameters and buffers, and the beginnings of the names of its heads."""
     small = {"width": 2} if "width" in _parameters(arch) else {}
     model = _uninitialized(arch, small)
-    return list(model.state_dict()), tuple(f"{head}." for head in _heads(model))
+    return {name: array.shape for name, array in model.state_dict().items()}, tuple(
+        f"{head}." for head in _heads(model)
+    )
 
 
 def _parameters(arch: str) -> list[str]:

@@ -24,7 +24,7 @@ _GLUON = re.compile(r"resnetv1\d_")  # Gluon counts the networks that it made be
 _HEADS = ("fc", "fc1000", "dense", "logits", "probs")
 
 
-def prepare(found: Foreign, expected: Mapping[str, Shape], called: str) -> Foreign:
+def prepare(found: Foreign, expected: Mapping[str, Shape], called: str, bn_epsilon: float | None = None) -> Foreign:
     """The same weights by torchvision's conventions, where the format has others; names and axes mostly stay.
 
     Parameters
@@ -34,11 +34,17 @@ def prepare(found: Foreign, expected: Mapping[str, Shape], called: str) -> Forei
         Of the network that the weights are for, in its order.
     called : str
         The file, for errors.
+    bn_epsilon : float, optional
+        Epsilon of the file's batch normalisations, where the user knows it: it goes before what the file, or the
+        library of its names, says.
     """
     if found.layout == "keras":
-        return _without_biases(_one_head(found), called)
-    if found.format == "ONNX":
-        return _onnx(found, expected, called)
+        found = _without_biases(_one_head(found), called)
+    elif found.format == "ONNX":
+        found = _onnx(found, expected, called)
+    if bn_epsilon is not None:
+        variances = [name for name in found.arrays if name.endswith(("moving_variance", "running_var"))]
+        found = replace(found, eps=dict.fromkeys(variances, bn_epsilon))
     return found
 
 
