@@ -6,8 +6,10 @@ same bits, whatever the number of workers, and epoch 7 of a run that was resumed
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -16,13 +18,15 @@ import numpy as np
 
 from minicnn.autograd import Tensor
 from minicnn.backends import random
-from minicnn.backends.arrays import FLOATS
 from minicnn.data.arrays import Dataset
+from minicnn.data.batch_reader import Arrays, BatchReader
 from minicnn.data.checks import integer
-from minicnn.data.randomness import drawing_for_sample, order_generator
+from minicnn.data.processes import Processes, epoch_message
+from minicnn.data.randomness import order_generator
 from minicnn.errors import ArgumentError, DataError
 
 PREFETCH = 2  # batches that each worker may be ahead
+WORKERS = ("threads", "processes")
 
 
 class DataLoader:
@@ -42,15 +46,22 @@ class DataLoader:
     drop_last : bool
         Leave out the last batch where it is not full.
     num_workers : int
-        Threads that read ahead; 0 reads in the caller's thread. The batches are the same. A data set or transform of
-        one's own must then be usable from several threads.
+        Threads or processes that read ahead, each up to two batches; 0 reads in the caller's thread. The batches are
+        the same.
+    workers : str
+        "threads": decoding, scaling and arithmetic run side by side, since Pillow and NumPy let go of Python's lock
+        meanwhile. A data set or transform of one's own must be usable from several threads.
+        "processes": for slow Python code of one's own. The data set is pickled and sent to each process at the start of
+        an epoch; images come back through shared memory. Linux and macOS.
+    batch_transform : callable, optional
+        From arrays (images, labels) to such, for a whole batch: `MixUp`, `CutMix`. Workers do it.
 
     Yields
     ------
     images : Tensor (N, C, H, W)
         float32 (the dtype of the samples).
     labels : Tensor (N,)
-        int64.
+        int64; with `MixUp` or `CutMix`, probabilities (N, classes).
     """
 
     def __init__(
@@ -61,12 +72,18 @@ class DataLoader:
         seed: int | None = None,
         drop_last: bool = False,
         num_workers: int = 0,
+        workers: str = "threads",
+        batch_transform: Callable[[np.ndarray, np.ndarray], Arrays] | None = None,
     ) -> None:
         self.dataset = dataset
         self.batch_size = integer("DataLoader", "batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
         self.num_workers = integer("DataLoader", "num_workers", num_workers, 0)
+        self.workers = workers
+        self.batch_transform = batch_transform
+        self._idle: list[Processes] = []
+        self._check_workers()
         self._check_dataset()
         if seed is None:
             seed = int(random.generator().integers(2**63))
@@ -96,6 +113,14 @@ class DataLoader:
                 hint="the data set or the batch size is not the one of the interrupted run",
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_idle": []}  # a copy has processes of its own
+
+    def close(self) -> None:
+        """Stop the processes that wait for the next epoch. It also happens when the loader or the program ends."""
+        while self._idle:
+            self._idle.pop().stop()
+
     def __len__(self) -> int:
         """Number of batches of a whole epoch."""
         full, rest = divmod(len(self.dataset), self.batch_size)
@@ -107,9 +132,11 @@ class DataLoader:
         return self._batches(epoch, start)
 
     def __repr__(self) -> str:
+        workers = f", workers={self.workers!r}" if self.num_workers else ""
+        mixing = f", batch_transform={self.batch_transform!r}" if self.batch_transform is not None else ""
         return (
             f"DataLoader({self.dataset!r}, batch_size={self.batch_size}, shuffle={self.shuffle}, seed={self.seed}, "
-            f"drop_last={self.drop_last}, num_workers={self.num_workers})"
+            f"drop_last={self.drop_last}, num_workers={self.num_workers}{workers}{mixing})"
         )
 
     # ---- one epoch --------------------------------------------------------------------------------------------------
@@ -120,47 +147,71 @@ class DataLoader:
         return order_generator(self.seed, epoch).permutation(samples) if self.shuffle else samples
 
     def _batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        order, size = self.order(epoch), self.batch_size
-        batches = (order[batch * size : (batch + 1) * size].tolist() for batch in range(start, len(self)))
-        if self.num_workers:
-            yield from self._read_ahead(batches, epoch)
+        reader = BatchReader(self.dataset, self.order(epoch), self.batch_size, self.seed, epoch, self.batch_transform)
+        batches = range(start, len(self))
+        if not self.num_workers:
+            arrays: Iterator[Arrays] = map(reader.read, batches)
         else:
-            for indices in batches:
-                yield self._read(indices, epoch)
+            read_ahead = self._with_threads if self.workers == "threads" else self._with_processes
+            arrays = read_ahead(reader, batches)
+        for images, labels in arrays:
+            yield Tensor(images), Tensor(labels)
 
-    def _read_ahead(self, batches: Iterator[list[int]], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _with_threads(self, reader: BatchReader, batches: range) -> Iterator[Arrays]:
         """Workers read whole batches; they are given out in order."""
         pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="minicnn-data")
+        following = iter(batches)
         try:
             waiting: deque[Future] = deque(
-                pool.submit(self._read, indices, epoch) for indices in islice(batches, PREFETCH * self.num_workers)
+                pool.submit(reader.read, batch) for batch in islice(following, PREFETCH * self.num_workers)
             )
             while waiting:
-                batch = waiting.popleft().result()
-                waiting.extend(pool.submit(self._read, indices, epoch) for indices in islice(batches, 1))
-                yield batch
+                arrays = waiting.popleft().result()
+                waiting.extend(pool.submit(reader.read, batch) for batch in islice(following, 1))
+                yield arrays
         finally:  # also after a break, an error or Ctrl-C in the loop's body
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _read(self, indices: list[int], epoch: int) -> tuple[Tensor, Tensor]:
-        """One batch."""
-        images: list[np.ndarray] = []
-        labels: list[int] = []
-        for index in indices:
-            with drawing_for_sample(self.seed, epoch, index):
-                sample = self.dataset[index]
-            image, label = _image_and_label(sample, index)
-            if images and image.shape != images[0].shape:
-                raise DataError(
-                    "images of different shapes in a batch",
-                    called="DataLoader",
-                    seen=f"sample {indices[0]} {images[0].shape}, sample {index} {image.shape}",
-                    rule="one shape (C, H, W) for all images of a batch",
-                    hint="add Resize((height, width)), or Resize(size) and CenterCrop(size), to the transform",
-                )
-            images.append(image)
-            labels.append(label)
-        return Tensor(np.stack(images)), Tensor(np.array(labels, np.int64))
+    def _with_processes(self, reader: BatchReader, batches: range) -> Iterator[Arrays]:
+        """Processes stay for the next epoch, unless this one is left before its end."""
+        if not batches:
+            return
+        message = epoch_message(reader)  # first of all: it says what cannot be sent
+        processes = self._idle.pop() if self._idle else Processes(min(self.num_workers, len(self)), PREFETCH)
+        try:
+            yield from processes.read(reader, message, batches)
+        except BaseException:  # a break (GeneratorExit), an error, Ctrl-C
+            processes.stop()
+            raise
+        self._idle.append(processes)
+        while len(self._idle) > 1:  # two loops ran over this loader at the same time
+            self._idle.pop().stop()
+
+    def _check_workers(self) -> None:
+        if self.workers not in WORKERS:
+            raise ArgumentError(
+                "unknown workers",
+                called="DataLoader",
+                seen=f"workers={self.workers!r}",
+                rule=f"one of {', '.join(WORKERS)}",
+            )
+        if self.workers == "processes" and self.num_workers and os.name != "posix":
+            raise ArgumentError(
+                "worker processes are not there on this system",
+                called="DataLoader",
+                seen=sys.platform,
+                rule="Linux or macOS",
+                hint="workers='threads'",
+            )
+        if self.batch_transform is not None and (
+            not callable(self.batch_transform) or isinstance(self.batch_transform, type)
+        ):
+            raise ArgumentError(
+                "batch_transform is not a transform",
+                called="DataLoader",
+                seen=repr(self.batch_transform),
+                rule="something that can be called with (images, labels)",
+            )
 
     def _check_dataset(self) -> None:
         try:
@@ -184,21 +235,3 @@ class DataLoader:
                 rule="at least one full batch",
                 hint="a smaller batch_size, or drop_last=False",
             )
-
-
-def _image_and_label(sample: Any, index: int) -> tuple[np.ndarray, int]:
-    """The two parts of a sample, checked."""
-    called = f"DataLoader: sample {index}"
-    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
-        raise DataError("not a pair", called=called, seen=type(sample).__name__, rule="dataset[i] gives (image, label)")
-    image, label = sample
-    image = image.array if isinstance(image, Tensor) else image
-    if not isinstance(image, np.ndarray) or image.dtype not in FLOATS:
-        raise DataError(
-            "the image is not a float array",
-            called=called,
-            seen=f"array {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__,
-            rule="a float32 array (C, H, W)",
-            hint="end the transform with ToTensor()",
-        )
-    return image, integer(called, "label", label, -(2**63))

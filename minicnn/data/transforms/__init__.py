@@ -24,6 +24,7 @@ Random transforms draw from `minicnn.data.sample_generator()`, which a `DataLoad
 | `color_jitter.py` | `ColorJitter`, `RandomGrayscale` |
 | `random_erasing.py` | `RandomErasing`, after `Normalize` |
 | `choices.py` | `RandomApply`, `RandomChoice` |
+| `mixing.py` | `MixUp`, `CutMix`, for whole batches: the loader's `batch_transform` |
 | `values.py` | `ToTensor`, `Normalize`, `ReverseChannels`, `Grayscale` |
 """
 
@@ -32,6 +33,7 @@ from minicnn.data.transforms.choices import RandomApply, RandomChoice
 from minicnn.data.transforms.color_jitter import ColorJitter, RandomGrayscale
 from minicnn.data.transforms.compose import Compose, Transform
 from minicnn.data.transforms.geometry import CenterCrop, Pad, Resize
+from minicnn.data.transforms.mixing import CutMix, MixUp
 from minicnn.data.transforms.random_erasing import RandomErasing
 from minicnn.data.transforms.random_resized_crop import RandomResizedCrop
 from minicnn.data.transforms.random_rotation import RandomRotation
@@ -41,7 +43,9 @@ __all__ = [
     "CenterCrop",
     "ColorJitter",
     "Compose",
+    "CutMix",
     "Grayscale",
+    "MixUp",
     "Normalize",
     "Pad",
     "RandomApply",

