@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from minicnn.errors import WeightsError
+from minicnn.weights.kinds import how_to_import
 
 LAYOUT, CONTINUATION = 0x08, 0x10  # types of messages
 CHUNKED = 2
@@ -28,7 +29,7 @@ def check_superblock(start: bytes, called: str) -> None:
             called=called,
             seen=f"superblock version {version}",
             rule="version 3: its structure has checksums",
-            hint="write weights with minicnn.weights.save",
+            hint=how_to_import(called),
         )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import PurePath
 
 from minicnn.errors import WeightsError
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-TORCH_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # the first object of a stream of torch.save
 START = 512  # bytes that are looked at: a tar file says what it is at 257
 LARGEST_SAFETENSORS_HEADER = 100_000_000
 
@@ -25,6 +25,21 @@ IN_PLACE_OF_WEIGHTS = (
     (b"\xff\xd8\xff", "a JPEG image", "give the weights file"),
     (b"\x89PNG\r\n\x1a\n", "a PNG image", "give the weights file"),
 )
+
+IN_WORDS = {
+    "zip": "a zip file (a PyTorch checkpoint?)",
+    "tar": "a tar file (an old PyTorch checkpoint?)",
+    "pickle": "a pickle (an old PyTorch checkpoint?)",
+    "npy": "a NumPy array",
+    "safetensors": "a safetensors file",
+    "onnx": "an ONNX model",
+}
+
+
+def how_to_import(called: str) -> str:
+    """The command that makes a file of ours from another library's."""
+    path = PurePath(called)
+    return f"minicnn weights import {path.name} {path.stem if path.suffix != '.h5' else path.stem + '-imported'}.h5"
 
 
 def first_bytes(path: str | os.PathLike[str]) -> bytes:

@@ -19,18 +19,11 @@ import numpy as np
 
 from minicnn.errors import MissingPackageError, WeightsError
 from minicnn.weights.headers import check_header, check_superblock
+from minicnn.weights.kinds import HDF5_MAGIC, IN_WORDS, first_bytes, how_to_import, kind_of, refuse
 
 FORMAT, VERSION = "minicnn-weights", 1
-MAGIC = b"\x89HDF\r\n\x1a\n"
 MOST_OBJECTS, MOST_CHUNKS, MOST_ATTRIBUTES, DEEPEST, MOST_AXES, LONGEST = 4_000, 16_000, 100, 12, 8, 64 * 1024
 CHECKSUM_BYTES = 4  # what Fletcher-32 adds to a chunk
-OTHER_FORMATS = (
-    (b"version https://git-lfs", "a git-lfs pointer, not the weights themselves", "run `git lfs pull`"),
-    (b"<!doctype", "a web page", "the download went wrong"),
-    (b"<html", "a web page", "the download went wrong"),
-    (b"PK\x03\x04", "a zip file (a PyTorch checkpoint?)", "convert it to HDF5"),
-    (b"\x80\x02", "a pickle (an old PyTorch checkpoint?)", "convert it to HDF5"),
-)
 _PART = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
@@ -100,26 +93,18 @@ def inspect(path: str | os.PathLike[str], max_bytes: int, kind: str = FORMAT) ->
 
 
 def _check_start(called: str) -> None:
-    """Say what the file is, if it is not HDF5."""
-    if os.path.isdir(called):
-        raise WeightsError("a folder, not a weights file", called=called)
-    if not os.path.isfile(called):
-        exists = os.path.lexists(called)
-        raise WeightsError("not a regular file" if exists else "there is no such file", called=called)
-    try:
-        with open(called, "rb") as file:
-            start = file.read(64)
-    except OSError as error:
-        raise WeightsError("the file cannot be read", called=called, seen=error.strerror or "") from None
-    if start.startswith(MAGIC):
+    """Say what the file is, if it is not HDF5, and how it becomes a file of ours."""
+    start = first_bytes(called)
+    kind = kind_of(start)
+    if kind == "hdf5":
         check_superblock(start, called)
         return
-    if not start:
-        raise WeightsError("the file is empty", called=called)
-    for magic, what, hint in OTHER_FORMATS:
-        if start.lower().lstrip().startswith(magic.lower()):
-            raise WeightsError(f"this is {what}", called=called, rule="an HDF5 file", hint=hint)
-    raise WeightsError("not an HDF5 file", called=called, seen=f"first bytes {start[:8]!r}", rule=f"{MAGIC!r}")
+    if kind:
+        raise WeightsError(f"this is {IN_WORDS[kind]}", called=called, rule="an HDF5 file", hint=how_to_import(called))
+    error = refuse(start, called, "an HDF5 file")
+    if error.problem:
+        raise error
+    raise WeightsError("not an HDF5 file", called=called, seen=f"first bytes {start[:8]!r}", rule=f"{HDF5_MAGIC!r}")
 
 
 def _attributes(file: Any, called: str, expected: str) -> dict[str, str]:

@@ -28,7 +28,8 @@ FOREIGN = {
     "empty": (b"", "the file is empty"),
     "git-lfs": (
         LFS,
-        "this is a git-lfs pointer, not the weights themselves; rule: an HDF5 file; hint: run `git lfs pull`",
+        "this is a git-lfs pointer, not the weights themselves; seen a pointer to 46,830,571 bytes; "
+        "rule: an HDF5 file; hint: run `git lfs pull`",
     ),
     "html": (b"<!DOCTYPE html><html><body>404</body></html>", "this is a web page; .*hint: the download went wrong"),
     "html after space": (b"\r\n  <html><head>", "this is a web page"),
@@ -54,7 +55,10 @@ def test_files_of_other_kinds(path, refused, case):
 def test_a_torch_checkpoint(path, refused):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", b"")
-    refused(r"this is a zip file \(a PyTorch checkpoint\?\); rule: an HDF5 file; hint: convert it")
+    refused(
+        r"this is a zip file \(a PyTorch checkpoint\?\); rule: an HDF5 file; "
+        "hint: minicnn weights import model.h5 model-imported.h5"
+    )
 
 
 class Malicious:
@@ -98,7 +102,7 @@ def test_hdf5_of_another_program(path, refused):
     refused("an HDF5 file, but not minicnn weights; rule: an attribute format='minicnn-weights'")
     with h5py.File(path, "w") as file:
         file["a"] = 1
-    refused("an HDF5 file in a form that minicnn does not write; seen superblock version 0; .*hint: write weights with")
+    refused("an HDF5 file in a form that minicnn does not write; seen superblock version 0; .*hint: minicnn weights import")
 
 
 # ---- broken ----------------------------------------------------------------------------------------------------------
