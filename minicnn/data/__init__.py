@@ -14,7 +14,9 @@
 | file | what is in it |
 |---|---|
 | `image_folder.py` | `ImageFolder`: photographs on disk, one sub-folder a class |
-| `csv_images.py` | `CSVImages`: image files that a table lists; `image_files.py`: what it shares with `ImageFolder` |
+| `csv_images.py` | `CSVImages`: image files that a table lists (`csv_table.py`) |
+| `image_files.py` | what these two share |
+| `opening.py` | `part_names`, `open_part`: any of these from a path, as the command line does |
 | `bad_images.py` | finding the files that cannot be read, on threads |
 | `concat.py` | `Concat`: several sources as one, with common classes |
 | `hdf5_images.py` | `HDF5Images`: many images in one HDF5 file; `hdf5_arrays.py` opens it safely |
@@ -40,6 +42,7 @@ from minicnn.data.hdf5_writer import write_image_set
 from minicnn.data.image_folder import ImageFolder
 from minicnn.data.images import decode_image, read_image
 from minicnn.data.loader import DataLoader
+from minicnn.data.opening import open_part, part_names
 from minicnn.data.randomness import drawing_from, sample_generator
 from minicnn.data.splits import stratified_folds, stratified_parts, stratified_split
 
@@ -57,6 +60,8 @@ __all__ = [
     "digits",
     "drawing_from",
     "fashion_mnist",
+    "open_part",
+    "part_names",
     "read_image",
     "sample_generator",
     "stratified_folds",

@@ -12,28 +12,14 @@ UTF-8, with or without a byte-order mark, with any line ends; a `.tsv` has tabs 
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from minicnn.data.csv_table import LABELS, PATHS, Line, read_table, splits_in
 from minicnn.data.image_files import ImageFiles
 from minicnn.data.images import shown
 from minicnn.errors import ArgumentError, DataError
-
-PATHS = ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "img")
-LABELS = ("label", "class", "class_name", "category", "target")
-SPLITS = ("split", "part", "subset", "set")
-LARGEST = 2**28  # bytes of the table: some four million lines
-
-
-class Line(NamedTuple):
-    """One image of the table."""
-
-    number: int
-    path: str
-    label: str
-    split: str
 
 
 class CSVImages(ImageFiles):
@@ -50,7 +36,7 @@ class CSVImages(ImageFiles):
     split : str, optional
         Only the lines with this word in the column `split`.
     path_column, label_column : str, optional
-        Names of the columns, where they are not among the usual ones (`PATHS`, `LABELS`).
+        Names of the columns, where they are not among the usual ones (`csv_table.py`).
     classes : sequence of str, optional
         Names of the classes, in order: a label is then one of them, or its number. By default the labels of the whole
         table, sorted (numbers by value).
@@ -82,10 +68,8 @@ class CSVImages(ImageFiles):
         self.path = os.path.expanduser(os.fspath(path))
         self.root = os.path.expanduser(os.fspath(root)) if root is not None else os.path.dirname(self.path) or "."
         self._called = f"CSVImages {shown(self.path)}"
-        lines = list(self._lines(path_column, label_column))
-        if not lines:
-            raise DataError("no image in the table", called=self._called, rule="one image a line: path, label")
-        self.splits = sorted({line.split for line in lines if line.split})
+        lines = read_table(self.path, path_column, label_column)
+        self.splits = splits_in(lines)
         numbers = self._numbers(lines, classes)
         if split is not None and split not in self.splits:
             raise ArgumentError(
@@ -110,91 +94,6 @@ class CSVImages(ImageFiles):
 
     def __repr__(self) -> str:
         return f"CSVImages({self.path!r}, {self._counts()})"
-
-    # ---- the table --------------------------------------------------------------------------------------------------
-
-    def _lines(self, path_column: str | None, label_column: str | None) -> Iterator[Line]:
-        columns: tuple[int, int, int | None] = (0, 1, None)
-        is_first = True
-        for number, row in self._rows():
-            if is_first:
-                is_first = False
-                named = self._header(row, path_column, label_column)
-                if named is not None:
-                    columns = named
-                    continue
-            at_path, at_label, at_split = columns
-            if len(row) <= max(at_path, at_label) or not row[at_path] or not row[at_label].strip():
-                raise DataError(
-                    "a line without a path or without a label",
-                    called=f"{self._called}, line {number}",
-                    seen=repr(",".join(row))[:100],
-                    rule="path, label",
-                )
-            split = row[at_split].strip() if at_split is not None and at_split < len(row) else ""
-            yield Line(number, row[at_path], row[at_label].strip(), split)
-
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Number and fields of each line that is not empty."""
-        number = 0
-        try:
-            if not os.path.isfile(self.path):
-                raise DataError("there is no such file", called=self._called, hint="check the path")
-            if os.path.getsize(self.path) > LARGEST:
-                raise DataError("too large for a table", called=self._called, rule=f"at most {LARGEST:,} bytes")
-            delimiter = "\t" if self.path.lower().endswith(".tsv") else ","
-            with open(self.path, encoding="utf-8-sig", newline="") as file:
-                reader = csv.reader(file, delimiter=delimiter, strict=True)
-                for row in reader:
-                    number = reader.line_num
-                    if any(field.strip() for field in row):
-                        yield number, row
-        except UnicodeDecodeError as error:
-            raise DataError(
-                "not text in UTF-8",
-                called=f"{self._called}, after line {number}",
-                seen=f"byte {error.object[error.start]:#04x}",
-                hint="save the table as CSV in UTF-8",
-            ) from None
-        except csv.Error as error:
-            raise DataError(
-                "not a CSV file",
-                called=f"{self._called}, after line {number}",
-                seen=str(error),
-                rule='fields between commas; a field with a comma in it between "quotes"',
-            ) from None
-        except OSError as error:
-            raise DataError("the file cannot be read", called=self._called, seen=error.strerror or "") from None
-
-    def _header(
-        self, row: list[str], path_column: str | None, label_column: str | None
-    ) -> tuple[int, int, int | None] | None:
-        """Where path, label and split stand, if the first line names the columns."""
-        names = [field.strip().lower() for field in row]
-
-        def place(asked: str | None, usual: tuple[str, ...]) -> int | None:
-            wanted = usual if asked is None else (asked.strip().lower(),)
-            return next((names.index(name) for name in wanted if name in names), None)
-
-        at_path, at_label = place(path_column, PATHS), place(label_column, LABELS)
-        if at_path is not None and at_label is not None:
-            return at_path, at_label, place(None, SPLITS)
-        for asked, at in ((path_column, at_path), (label_column, at_label)):
-            if asked is not None and at is None:
-                raise ArgumentError(
-                    "no such column",
-                    called=self._called,
-                    seen=f"{asked!r}; the first line is {', '.join(row)[:100]!r}",
-                    rule="the first line names the columns",
-                )
-        if path_column is not None or label_column is not None:
-            raise ArgumentError(
-                "which column is the other one?",
-                called=self._called,
-                seen=f"path_column={path_column!r}, label_column={label_column!r}, columns {', '.join(row)[:100]!r}",
-                rule=f"usual names are {', '.join(PATHS)}; {', '.join(LABELS)}",
-            )
-        return None
 
     def _numbers(self, lines: list[Line], classes: Sequence[str] | None) -> dict[str, int]:
         """The number of each label; sets `classes`."""

@@ -235,15 +235,16 @@ class HDF5Images:
         refuse_bomb(self._stored.called, (shape[2], shape[1]))
 
 
-def _find_split(file: ArrayFile, split: str | None) -> tuple[str, list[str]]:
-    """The group that holds the images, and all such groups; "" is the root."""
+def splits_of(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the groups of an HDF5 file that hold images; "" is the root."""
+    with open_arrays(os.path.expanduser(os.fspath(path))) as file:
+        return _splits(file)
+
+
+def _splits(file: ArrayFile) -> list[str]:
     in_root = file.names()
     groups = [name for name in in_root if file.is_group(name) and LABELS in file.names(name)]
     groups = ["", *groups] if LABELS in in_root else groups
-    if split in groups:
-        return split, groups
-    if split is None and (groups[:1] == [""] or len(groups) == 1):
-        return groups[0], groups
     if not groups:
         raise DataError(
             "no images",
@@ -252,6 +253,16 @@ def _find_split(file: ArrayFile, split: str | None) -> tuple[str, list[str]]:
             rule=f"a group with {BYTES}, {OFFSETS}, {LABELS}; or with {IMAGES}, {LABELS}",
             hint="`minicnn data pack` writes such files",
         )
+    return groups
+
+
+def _find_split(file: ArrayFile, split: str | None) -> tuple[str, list[str]]:
+    """The group that holds the images, and all such groups; "" is the root."""
+    groups = _splits(file)
+    if split in groups:
+        return split, groups
+    if split is None and (groups[:1] == [""] or len(groups) == 1):
+        return groups[0], groups
     raise ArgumentError(
         "which part of the file?" if split is None else "no such part in the file",
         called=f"HDF5Images {shown(file.called)}",

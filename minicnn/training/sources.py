@@ -1,22 +1,21 @@
-"""Where the images of a fine-tuning come from: the digits of scikit-learn, or a folder with one sub-folder a class."""
+"""Where the images of a fine-tuning come from: the digits of scikit-learn, or a folder, HDF5 image set or CSV file."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minicnn.data import ArrayDataset, DataLoader, ImageFolder, Subset, digits, stratified_split
+from minicnn.data import ArrayDataset, DataLoader, Subset, digits, open_part, part_names, stratified_split
+from minicnn.data.opening import TRAIN, VALIDATION, skipped
 from minicnn.errors import DataError, MinicnnError
 
-TRAIN = "train"
-VALIDATION = ("val", "valid", "validation", "test")  # names of the folder to validate on; the first that is there
-TRAIN_SHARE = 0.8  # of a folder without such parts
+TRAIN_SHARE = 0.8  # of images without parts
 IN_MEMORY = 2**30  # bytes: images are decoded once and kept, if all of them fit into this
 READERS = 2  # threads that decode images
 
@@ -30,12 +29,14 @@ class Source:
     Attributes
     ----------
     name : str
-        "digits", or the folder's name.
+        "digits", or the name of the folder or file.
     parts : str
         How the two parts came about, in words.
     classes : list of str
     train, validation : Dataset
         Transformed images.
+    skipped : list of (name, reason)
+        Images that were left out because they cannot be read.
     """
 
     name: str
@@ -43,32 +44,38 @@ class Source:
     classes: list[str]
     train: Any
     validation: Any
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
-def load(folder: str | os.PathLike[str] | None, transform: Transform, per_class: int, seed: int) -> Source:
+def load(
+    folder: str | os.PathLike[str] | None, transform: Transform, per_class: int, seed: int, skip_bad: bool = False
+) -> Source:
     """The images of `folder`, or the digits for None; read, transformed, split.
 
     Parameters
     ----------
     folder : path or None
-        One sub-folder a class; or `train/` and `val/` (also `valid`, `validation`, `test`) with these in each.
+        One sub-folder a class; or `train/` and `val/` (also `valid`, `validation`, `test`) with these in each. Or an
+        HDF5 image set (`data.HDF5Images`) or a CSV file (`data.CSVImages`), with such parts or without.
     transform : callable
         From an image to a float array (C, H, W); not random.
     per_class : int
         Digits of each class to train on.
     seed : int
         Of the split.
+    skip_bad : bool
+        Leave out images that cannot be read; without it, the first one is an error.
     """
     if folder is None:
         return _digits(transform, per_class, seed)
     root = Path(folder).expanduser()
-    source = _parts(root, transform, seed) if _has_parts(root) else _split(root, transform, seed)
+    source = _parts(root, part_names(root), transform, seed, skip_bad)
     if len(source.classes) < 2:
         raise DataError(
             "only one class",
             called=os.fspath(root),
             seen=source.classes[0],
-            rule="at least two sub-folders, one a class",
+            rule="at least two sub-folders, one a class" if root.is_dir() else "at least two",
             hint="give the folder above it" if root.name != TRAIN else "",
         )
     return replace(source, train=in_memory(source.train), validation=in_memory(source.validation))
@@ -109,19 +116,11 @@ def _digits(transform: Transform, per_class: int, seed: int) -> Source:
     )
 
 
-def _has_parts(root: Path) -> bool:
-    """Whether `train` is a part with classes in it, and not a class: pictures of trains, say."""
-    try:
-        return any(entry.is_dir() for entry in (root / TRAIN).iterdir())
-    except OSError:
-        return False
-
-
-def _parts(root: Path, transform: Transform, seed: int) -> Source:
-    name = next((name for name in VALIDATION if (root / name).is_dir()), None)
-    if name is None:
-        return _split(root / TRAIN, transform, seed)
-    train, validation = ImageFolder(root / TRAIN, transform), ImageFolder(root / name, transform)
+def _parts(root: Path, names: list[str], transform: Transform, seed: int, skip_bad: bool) -> Source:
+    name = next((name for name in VALIDATION if name in names), None)
+    if TRAIN not in names or name is None:
+        return _split(root, names, transform, seed, skip_bad)
+    train, validation = (open_part(root, part, transform, skip_bad=skip_bad) for part in (TRAIN, name))
     if train.classes != validation.classes:
         raise DataError(
             f"{TRAIN}/ and {name}/ have different classes",
@@ -129,15 +128,30 @@ def _parts(root: Path, transform: Transform, seed: int) -> Source:
             seen=f"only in one of them: {', '.join(sorted(set(train.classes) ^ set(validation.classes)))}",
             rule="the same sub-folders in both",
         )
-    return Source(root.resolve().name, f"the folders {TRAIN} and {name}", train.classes, train, validation)
+    parts = f"the folders {TRAIN} and {name}" if root.is_dir() else f"the parts {TRAIN} and {name}"
+    return Source(_name(root), parts, train.classes, train, validation, skipped(train) + skipped(validation))
 
 
-def _split(root: Path, transform: Transform, seed: int) -> Source:
-    dataset = ImageFolder(root, transform)
+def _split(root: Path, names: list[str], transform: Transform, seed: int, skip_bad: bool) -> Source:
+    if TRAIN not in names and names != [""] and len(names) > 1:
+        raise DataError(
+            "which part is there to train on?",
+            called=os.fspath(root),
+            seen=f"parts {', '.join(names)[:200]}",
+            rule=f"{TRAIN}, and perhaps one of {', '.join(VALIDATION)}",
+        )
+    dataset = open_part(root, TRAIN if TRAIN in names else names[0], transform, skip_bad=skip_bad)
     try:
         train, validation = stratified_split(dataset.targets, TRAIN_SHARE, seed=seed, classes=dataset.classes)
     except MinicnnError as error:
         error.called = f"{root}: {error.called}"
         raise
     parts = f"a split by seed: {TRAIN_SHARE:.0%} of each class to train on, the others to validate"
-    return Source(root.resolve().name, parts, dataset.classes, Subset(dataset, train), Subset(dataset, validation))
+    return Source(
+        _name(root), parts, dataset.classes, Subset(dataset, train), Subset(dataset, validation), skipped(dataset)
+    )
+
+
+def _name(root: Path) -> str:
+    """The folder's name, or the file's without its suffix."""
+    return root.resolve().name if root.is_dir() else root.stem
