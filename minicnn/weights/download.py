@@ -140,7 +140,7 @@ class _Fetch:
                     if answer.status_code == 416 and start:  # nothing after what we have: whole, or not the same file
                         if not _sha256(self.part).startswith(self.item.sha256):
                             self.part.unlink()
-                            raise _CutOffError("the server has less than was downloaded before")
+                            self._once(url)
                         return
                     if answer.status_code not in (200, 206):
                         raise WeightsError(

@@ -232,6 +232,12 @@ MAPS += [
 
 OTHER_NETWORKS += [
     OtherNetwork(
+        ("conv2d/kernel", "conv2d_1/kernel"),
+        "Keras numbers layers by their kind (conv2d, conv2d_1, ...) where they were given no names, so that the file "
+        "does not say which layer is which",
+        "name the layers as torchvision does (layer1.0.conv1, ...) and save the weights again",
+    ),
+    OtherNetwork(
         ("bn_data/beta", "stage1_unit1_bn1/gamma"),
         "the pre-activation ResNet of `classification_models`, which is another network: it normalises before each "
         "convolution, so that its weights cannot be those of torchvision's",
