@@ -79,5 +79,9 @@ class DataError(MinicnnError, ValueError):
     """A data set, folder or image that cannot be used."""
 
 
+class DivergedError(MinicnnError, ArithmeticError):
+    """A training whose numbers became NaN or infinite."""
+
+
 class MissingPackageError(MinicnnError, ImportError):
     """An optional package that is needed now is not installed."""

@@ -14,11 +14,14 @@
 
 | file | what is in it |
 |---|---|
-| `trainer.py` | `Trainer`: fit, evaluate, predict |
+| `trainer.py`, `evaluation.py` | `Trainer`: fit, evaluate, predict |
 | `history.py`, `progress.py`, `stopwatch.py` | what is noted each epoch; the progress bar; seconds without compiling |
 | `schedules.py` | learning rates over time: `constant`, `cosine` |
 | `metrics.py` | `measure`: accuracy, F1, confusion matrix, ... |
-| `checkpoint.py` | `Checkpoint`: last and best weights, written after each epoch |
+| `last_and_best.py` | `LastAndBest`: the weights after the last and the best epoch, written after each epoch |
+| `checkpoints.py`, `saving.py`, `state.py` | `Checkpoints`: states from which a training goes on to the same bits |
+| `fingerprint.py`, `position.py`, `interrupts.py` | of which images, at which step; Ctrl-C |
+| `divergence.py` | where NaN began |
 | `finetune.py` | `finetune`: the main job, from settings to the final table |
 | `pretrained.py`, `sources.py` | where its network and its images come from |
 | `ways.py`, `freezing.py`, `features.py` | the ways it compares; which part learns; frozen features, computed once |
@@ -28,22 +31,25 @@
 scikit-learn, matplotlib, tqdm and Numba are imported when something needs them, not before.
 """
 
-from minicnn.training.checkpoint import Checkpoint
+from minicnn.training.checkpoints import Checkpoints
+from minicnn.training.evaluation import Evaluation
 from minicnn.training.finetune import FinetuneResult, Row, Settings, finetune
 from minicnn.training.freezing import freeze, head_of
 from minicnn.training.history import Epoch, History
+from minicnn.training.last_and_best import LastAndBest
 from minicnn.training.metrics import ClassMetrics, Metrics, measure
 from minicnn.training.pretrained import transform_for
 from minicnn.training.schedules import constant, cosine
-from minicnn.training.trainer import Evaluation, Trainer
+from minicnn.training.trainer import Trainer
 
 __all__ = [
-    "Checkpoint",
+    "Checkpoints",
     "ClassMetrics",
     "Epoch",
     "Evaluation",
     "FinetuneResult",
     "History",
+    "LastAndBest",
     "Metrics",
     "Row",
     "Settings",

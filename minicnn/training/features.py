@@ -16,7 +16,7 @@ from minicnn import nn
 from minicnn.autograd import Tensor, no_grad
 from minicnn.data import ArrayDataset
 from minicnn.errors import ArgumentError
-from minicnn.training.trainer import device_of
+from minicnn.training.evaluation import device_of
 
 
 def features(model: nn.Module, head: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], classes: list[str]) -> Any:

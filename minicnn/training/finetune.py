@@ -16,7 +16,7 @@ from typing import Any
 from minicnn.backends.arrays import check_device
 from minicnn.errors import ArgumentError
 from minicnn.training import freezing, sources
-from minicnn.training.checkpoint import Checkpoint
+from minicnn.training.last_and_best import LastAndBest
 from minicnn.training.pretrained import Pretrained
 from minicnn.training.report import RunFolder, shown_path
 from minicnn.training.sources import Source
@@ -32,7 +32,8 @@ class Settings:
     Attributes
     ----------
     data : path, optional
-        A folder with one sub-folder a class, or with `train/` and `val/`; without, the digits.
+        A folder with one sub-folder a class, or with `train/` and `val/`; an HDF5 image set; a CSV file. Without, the
+        digits.
     weights : path or name, optional
         A weights file, or the name of an embedded one; without, the embedded one for small images.
     freeze : str
@@ -50,6 +51,8 @@ class Settings:
         Digits of each class to train on.
     device : str
         "cpu" or "cuda".
+    skip_bad : bool
+        Leave out images that cannot be read, and count them; otherwise the first one is an error.
     """
 
     data: Path | str | None = None
@@ -63,6 +66,7 @@ class Settings:
     compare: bool | None = None
     per_class: int = 20
     device: str = "cpu"
+    skip_bad: bool = False
 
     def check(self) -> None:
         """Raise unless every value is valid."""
@@ -115,6 +119,8 @@ class FinetuneResult:
         The run's folder; metrics in detail and learning curves stand in its `metrics.json`.
     seconds, compile_seconds : float
         Of everything, and of compiling kernels in it (0 once they are compiled).
+    skipped_images : int
+        Images that were left out because they cannot be read.
     """
 
     rows: list[Row]
@@ -124,6 +130,7 @@ class FinetuneResult:
     folder: Path
     seconds: float
     compile_seconds: float
+    skipped_images: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -137,6 +144,7 @@ class FinetuneResult:
         images = (
             f"{self.train_images:,} images to train on, {self.validation_images:,} to test, {len(self.classes)} classes"
         )
+        images += f", {self.skipped_images:,} left out" if self.skipped_images else ""
         times = f"{self.seconds:.1f} s in all, {self.compile_seconds:.1f} s of it compiling"
         return "\n".join([head, rule, *rows, rule, images, times, f"results: {self.folder}"])
 
@@ -167,13 +175,15 @@ def finetune(settings: Settings, announce: Announce | None = print) -> FinetuneR
     ways = choose(settings.freeze, settings.lr, settings.compares)
     pretrained = Pretrained(settings.weights)
     transform = pretrained.transform(grey=settings.data is None)
-    source = sources.load(settings.data, transform, settings.per_class, settings.seed)
+    source = sources.load(settings.data, transform, settings.per_class, settings.seed, settings.skip_bad)
     progress = None if announce else False
     journey = Journey(
         pretrained, source, settings.epochs, settings.batch_size, settings.seed, progress, settings.device
     )
     journey.build(ways[-1])  # weights that do not fit, and names that no child has, are found here
     say(f"{source.name}: {_images(source)}, {len(source.classes)} classes ({source.parts})")
+    if source.skipped:
+        say(f"{len(source.skipped):,} images cannot be read and are left out; the first: {source.skipped[0][1]}")
     say(pretrained.describe(source.classes))
     folder = RunFolder(settings.out, source.name)
     try:
@@ -201,6 +211,7 @@ def finetune(settings: Settings, announce: Announce | None = print) -> FinetuneR
         folder=folder.path,
         seconds=time.perf_counter() - start,
         compile_seconds=clock.seconds,
+        skipped_images=len(source.skipped),
     )
 
 
@@ -209,7 +220,7 @@ def _on_epoch(folder: RunFolder, pretrained: Pretrained, source: Source, is_last
     if not is_last:
         return None
     info = pretrained.info_for(source.classes, f"{source.name}, {len(source.train):,} images")
-    return lambda model: Checkpoint(folder.path, model, info, last="model.h5")
+    return lambda model: LastAndBest(folder.path, model, info, last="model.h5")
 
 
 def _report(folder: RunFolder, source: Source, outcomes: list[Outcome], compile_seconds: float) -> None:
@@ -221,6 +232,7 @@ def _report(folder: RunFolder, source: Source, outcomes: list[Outcome], compile_
             "classes": source.classes,
             "train_images": len(source.train),
             "validation_images": len(source.validation),
+            "skipped_images": [name for name, _ in source.skipped],
             "compile_seconds": compile_seconds,
             "ways": [
                 {
@@ -253,6 +265,7 @@ def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: li
             "classes": source.classes,
             "train_images": len(source.train),
             "validation_images": len(source.validation),
+            "skipped_images": len(source.skipped),
         },
         "network": {
             "architecture": pretrained.info.architecture,

@@ -69,6 +69,12 @@ class History:
         """Of training, all epochs."""
         return sum(self.column("seconds"))
 
+    def best(self) -> Epoch | None:
+        """The epoch with the highest validation accuracy, of equal ones that with the lowest validation loss, then the
+        first; without validation images, that with the lowest training loss.
+        """
+        return max(self.epochs, key=_merit, default=None)
+
     def as_dict(self) -> dict[str, list[Any]]:
         """A list for each column, ready for JSON."""
         names = asdict(self.epochs[0]) if self.epochs else {}
@@ -76,3 +82,9 @@ class History:
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.epochs))
+
+
+def _merit(epoch: Epoch) -> tuple[float, float]:
+    if epoch.validation_accuracy is None or epoch.validation_loss is None:
+        return 0.0, -epoch.train_loss
+    return epoch.validation_accuracy, -epoch.validation_loss

@@ -14,9 +14,11 @@ class Bar:
         How many `step` calls make it full.
     show : bool or None
         None: only if stderr is a terminal.
+    done : int
+        Steps that were done before: of a training that goes on.
     """
 
-    def __init__(self, steps: int, show: bool | None) -> None:
+    def __init__(self, steps: int, show: bool | None, done: int = 0) -> None:
         self._bar: Any = None
         if show is False:
             return
@@ -24,6 +26,7 @@ class Bar:
 
         self._bar = tqdm(
             total=steps,
+            initial=done,
             disable=None if show is None else False,
             leave=False,
             dynamic_ncols=True,

@@ -14,48 +14,29 @@ happens, and what comes back is the loss and the scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from minicnn.autograd import Tensor, no_grad
-from minicnn.backends.arrays import is_array
-from minicnn.errors import ArgumentError, DataError, MinicnnError, ShapeError
+from minicnn.backends import random
+from minicnn.errors import ArgumentError, DataError, DivergedError, ShapeError
 from minicnn.nn import Module
 from minicnn.nn import functional as F  # noqa: N812
 from minicnn.optim import Optimizer
+from minicnn.training.checkpoints import Checkpoints
+from minicnn.training.divergence import origin
+from minicnn.training.evaluation import Evaluation, class_names, device_of, evaluating, image_batches
 from minicnn.training.history import Epoch, History
-from minicnn.training.metrics import Metrics, measure
+from minicnn.training.metrics import measure
+from minicnn.training.position import Position
 from minicnn.training.progress import Bar
+from minicnn.training.saving import Saver
 from minicnn.training.schedules import Schedule, constant
 from minicnn.training.stopwatch import Stopwatch
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-PREDICT_BATCH = 64  # images that go through the network at once when an array is predicted
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a model does with the images of a loader.
-
-    Attributes
-    ----------
-    loss : float
-        Mean over images.
-    targets, predictions : int array (N,)
-        True and most probable classes, in the loader's order.
-    probabilities : float array (N, C)
-    metrics : Metrics
-    """
-
-    loss: float
-    targets: np.ndarray
-    predictions: np.ndarray
-    probabilities: np.ndarray
-    metrics: Metrics
 
 
 class Trainer:
@@ -74,12 +55,15 @@ class Trainer:
     progress : bool or None
         Whether a bar with loss, accuracy and images per second is shown (on stderr); None: only on a terminal.
     on_epoch : callable, optional
-        Called with the `Epoch` after each epoch, for example a `Checkpoint`.
+        Called with the `Epoch` after each epoch, for example a `LastAndBest`. One with a method `resume(history)` is
+        told what was before, when a training goes on.
 
     Attributes
     ----------
     history : History
         Of the last `fit`, also of one that was interrupted.
+    position : Position
+        Where the last `fit` is, or was when it ended.
     evaluation : Evaluation or None
         The last one that `fit` made.
     """
@@ -101,11 +85,21 @@ class Trainer:
         self.progress = progress
         self.on_epoch = on_epoch
         self.history = History()
+        self.position = Position()
         self.evaluation: Evaluation | None = None
 
     # ---- training ----------------------------------------------------------------------------------------------------
 
-    def fit(self, train: Batches, validation: Batches | None = None, epochs: int = 1, name: str = "") -> History:
+    def fit(
+        self,
+        train: Batches,
+        validation: Batches | None = None,
+        epochs: int = 1,
+        name: str = "",
+        *,
+        checkpoints: Checkpoints | None = None,
+        resume: bool = False,
+    ) -> History:
         """Train, and validate after each epoch.
 
         Parameters
@@ -117,86 +111,116 @@ class Trainer:
             Passes over the training images.
         name : str
             Shown in the progress bar.
+        checkpoints : Checkpoints, optional
+            Where states are written from which the training can go on.
+        resume : bool
+            Go on from the furthest of them, to the same bits as without the interruption. Build model, optimizer and
+            loaders as the first time. Where there is none yet, the training begins.
 
         Returns
         -------
         History
+            Of all epochs, those before the interruption included.
 
         Raises
         ------
-        MinicnnError
-            If the loss is not finite: the model keeps what it had before that step, files that were written stay.
+        DivergedError
+            If the loss is not finite: it says where that began. The parameters keep what they had before that step,
+            files that were written stay.
+        KeyboardInterrupt
+            After Ctrl-C; with `checkpoints`, when the state after that step is written.
         """
         if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
             raise ArgumentError(
                 "epochs is not valid", called="Trainer.fit", seen=f"epochs={epochs!r}", rule="epochs >= 1"
             )
-        self.history, self.evaluation = History(), None
+        self.history, self.evaluation, self.position = History(), None, Position()
+        saver = Saver(self, checkpoints, train, validation, epochs)
+        if resume:
+            saver.restore()
         steps = len(train)  # type: ignore[arg-type]
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        bar = Bar(steps * epochs, self.progress)
+        bar = Bar(steps * epochs, self.progress, (self.position.epoch - 1) * steps + self.position.step)
         try:
-            for number in range(1, epochs + 1):
-                bar.start(f"{name} epoch {number}/{epochs}".strip())
-                self.model.train()
-                epoch = self._epoch(number, train, steps, epochs, rates, bar)
-                if validation is not None:
-                    evaluation = self.evaluation = self._evaluate(validation, f"the validation after epoch {number}")
-                    epoch.update(
-                        validation_loss=evaluation.loss,
-                        validation_accuracy=evaluation.metrics.accuracy,
-                        macro_f1=evaluation.metrics.macro_f1,
-                    )
-                self.history.epochs.append(Epoch(**epoch))
-                if self.on_epoch is not None:
-                    self.on_epoch(self.history[-1])
+            with saver:
+                while self.position.epoch <= epochs:
+                    number = self.position.epoch
+                    bar.start(f"{name} epoch {number}/{epochs}".strip())
+                    self.model.train()
+                    epoch = self._epoch(steps, epochs, saver, bar)
+                    if validation is not None:
+                        epoch.update(self._validate(validation, number, saver))
+                    self.history.epochs.append(Epoch(**epoch))
+                    self.position = Position(number + 1)
+                    if self.on_epoch is not None:
+                        self.on_epoch(self.history[-1])
+                    saver.after_epoch()
+                if self.evaluation is None and validation is not None:  # everything was done before
+                    self._validate(validation, epochs, saver)
         finally:
             bar.close()
-            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            for group, rate in zip(self.optimizer.param_groups, saver.rates, strict=True):
                 group["lr"] = rate
         return self.history
 
-    def _epoch(
-        self, number: int, train: Batches, steps: int, epochs: int, rates: list[float], bar: Bar
-    ) -> dict[str, Any]:
-        """One pass over the training images; the values of an `Epoch`, the validation's still empty."""
-        total, right, images = 0.0, 0, 0
-        factor = 1.0
+    def _epoch(self, steps: int, epochs: int, saver: Saver, bar: Bar) -> dict[str, Any]:
+        """The rest of one pass over the training images; the values of an `Epoch`, the validation's still empty."""
+        at = self.position
+        before = at.seconds
         with Stopwatch() as watch:
-            for step, (x, labels) in enumerate(train):
-                factor = self.schedule(((number - 1) * steps + step) / (steps * epochs))
-                for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            for x, labels in saver.batches():
+                factor = self._factor(at.step, steps, epochs)
+                for group, rate in zip(self.optimizer.param_groups, saver.rates, strict=True):
                     group["lr"] = rate * factor
-                loss, scores = self._step(x, labels, f"epoch {number}, step {step + 1} of {steps}")
-                total += loss * len(labels)
-                right += int((scores.argmax(axis=1) == labels.cpu().numpy()).sum())
-                images += len(labels)
-                bar.step(total / images, right / images, images / watch.seconds)
-        if not images:
-            raise DataError("no batch", called="Trainer.fit", seen=repr(train), rule="at least one batch")
+                loss, scores = self._step(x, labels, f"epoch {at.epoch}, step {at.step + 1} of {steps}")
+                at.step += 1
+                at.loss += loss * len(labels)
+                at.right += int((scores.argmax(axis=1) == labels.cpu().numpy()).sum())
+                at.images += len(labels)
+                at.seconds = before + watch.seconds
+                bar.step(at.loss / at.images, at.right / at.images, at.images / at.seconds)
+                saver.after_step()
+        if not at.images:
+            raise DataError("no batch", called="Trainer.fit", seen=repr(saver.train), rule="at least one batch")
         return {
-            "number": number,
-            "train_loss": total / images,
-            "train_accuracy": right / images,
+            "number": at.epoch,
+            "train_loss": at.loss / at.images,
+            "train_accuracy": at.right / at.images,
             "validation_loss": None,
             "validation_accuracy": None,
             "macro_f1": None,
-            "lr": rates[0] * factor,
-            "seconds": watch.seconds,
-            "images_per_second": images / watch.seconds,
+            "lr": saver.rates[0] * self._factor(at.step - 1, steps, epochs),
+            "seconds": at.seconds,
+            "images_per_second": at.images / at.seconds,
         }
+
+    def _factor(self, step: int, steps: int, epochs: int) -> float:
+        """What the learning rates are multiplied with in one step of this epoch."""
+        return self.schedule(((self.position.epoch - 1) * steps + step) / (steps * epochs))
 
     def _step(self, x: Tensor, labels: Tensor, where: str) -> tuple[float, np.ndarray]:
         """One step along the gradient of one batch: its loss and scores."""
+        drawn = random.generator().bit_generator.state
         # A training that diverges overflows everywhere; the check of the loss says it once, and in words.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            self.optimizer.zero_grad()
             scores = self._scores(x)
             loss = self.loss(scores, labels.to(scores.device))
-            value = _finite(loss.item(), where)
+            value = loss.item()
+            if not math.isfinite(value):
+                random.generator().bit_generator.state = drawn
+                raise self._diverged(value, x, where)
+            self.optimizer.zero_grad()  # not before: where it diverged, the gradients of the step before may say why
             loss.backward()
             self.optimizer.step()
         return value, scores.detach().cpu().numpy()
+
+    def _diverged(self, loss: float, x: Tensor, where: str) -> DivergedError:
+        return DivergedError(
+            f"the loss is {loss}",
+            called=f"training: {where}",
+            seen=origin(self.model, x, self._scores),
+            rule="a finite number",
+            hint="a smaller learning rate",
+        )
 
     # ---- measuring ---------------------------------------------------------------------------------------------------
 
@@ -207,20 +231,35 @@ class Trainer:
         """
         return self._evaluate(loader, "evaluate")
 
-    def _evaluate(self, loader: Batches, where: str) -> Evaluation:
+    def _validate(self, validation: Batches, number: int, saver: Saver) -> dict[str, float]:
+        """The values of an `Epoch` that come from the validation images."""
+        evaluation = self._evaluate(validation, f"the validation after epoch {number}", saver.while_validating)
+        self.evaluation = evaluation
+        return {
+            "validation_loss": evaluation.loss,
+            "validation_accuracy": evaluation.metrics.accuracy,
+            "macro_f1": evaluation.metrics.macro_f1,
+        }
+
+    def _evaluate(self, loader: Batches, where: str, after_batch: Callable[[], Any] | None = None) -> Evaluation:
         total = 0.0
         targets: list[np.ndarray] = []
         probabilities: list[np.ndarray] = []
         with evaluating(self.model), no_grad(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for x, labels in loader:
                 scores = self._scores(x)
-                total += _finite(self.loss(scores, labels.to(scores.device)).item(), where) * len(labels)
+                loss = self.loss(scores, labels.to(scores.device)).item()
+                if not math.isfinite(loss):
+                    raise self._diverged(loss, x, where)
+                total += loss * len(labels)
                 targets.append(labels.cpu().numpy())
                 probabilities.append(F.softmax(scores, 1).cpu().numpy())
+                if after_batch is not None:
+                    after_batch()
         if not targets:
             raise DataError("no batch", called="Trainer.evaluate", seen=repr(loader), rule="at least one batch")
         all_targets, all_probabilities = np.concatenate(targets), np.concatenate(probabilities)
-        metrics = measure(all_targets, all_probabilities, _class_names(loader, all_probabilities.shape[1]))
+        metrics = measure(all_targets, all_probabilities, class_names(loader, all_probabilities.shape[1]))
         return Evaluation(
             total / len(all_targets), all_targets, all_probabilities.argmax(axis=1), all_probabilities, metrics
         )
@@ -238,7 +277,7 @@ class Trainer:
         float array (N, C)
         """
         with evaluating(self.model), no_grad():
-            parts = [F.softmax(self._scores(x), 1).cpu().numpy() for x in _image_batches(images)]
+            parts = [F.softmax(self._scores(x), 1).cpu().numpy() for x in image_batches(images)]
         if not parts:
             raise DataError("no images", called="Trainer.predict", seen=repr(images), rule="at least one image")
         return np.concatenate(parts)
@@ -253,47 +292,3 @@ class Trainer:
                 rule="one score a class for each image, (N, C)",
             )
         return scores
-
-
-@contextmanager
-def evaluating(model: Module) -> Iterator[None]:
-    """Evaluation mode in this block; afterwards every module is in the mode in which it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
-def device_of(model: Module) -> str:
-    """Where the parameters of a model are."""
-    return next((parameter.device for parameter in model.parameters()), "cpu")
-
-
-def _finite(loss: float, where: str) -> float:
-    if not math.isfinite(loss):
-        raise MinicnnError(
-            f"the loss is {loss}",
-            called=f"training: {where}",
-            rule="a finite number",
-            hint="a smaller learning rate; or look for NaN in the images",
-        )
-    return loss
-
-
-def _class_names(loader: Any, count: int) -> list[str] | None:
-    """Names from the loader's data set, if there is one for each score."""
-    names = getattr(getattr(loader, "dataset", None), "classes", None)
-    return names if names is not None and len(names) == count else None
-
-
-def _image_batches(images: Any) -> Iterator[Tensor]:
-    if isinstance(images, Tensor) or is_array(images):
-        array = images.array if isinstance(images, Tensor) else images
-        for start in range(0, len(array), PREDICT_BATCH):
-            yield Tensor(array[start : start + PREDICT_BATCH])
-        return
-    for batch in images:
-        yield batch[0] if isinstance(batch, (tuple, list)) else batch

@@ -15,13 +15,14 @@ import minicnn
 from minicnn import nn, optim
 from minicnn.data import DataLoader
 from minicnn.training import freezing, sources
+from minicnn.training.evaluation import Evaluation
 from minicnn.training.features import features
 from minicnn.training.history import Epoch, History
 from minicnn.training.pretrained import Pretrained
 from minicnn.training.schedules import cosine
 from minicnn.training.sources import Source
 from minicnn.training.stopwatch import Stopwatch
-from minicnn.training.trainer import Evaluation, Trainer
+from minicnn.training.trainer import Trainer
 
 SCRATCH, FROZEN, TUNED = "from scratch", "frozen features", "fine-tuned"
 # Each way has the rate that suits it, so that none looks worse than it is. Tried on the digits: from scratch 0.001,

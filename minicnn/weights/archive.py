@@ -26,6 +26,10 @@ CHUNK_BYTES = 2**20
 LONGEST = 60_000  # bytes an attribute; HDF5 keeps attributes of up to 64 kB in the header
 
 
+class NotFiniteError(ArgumentError):
+    """An array with NaN or infinity, which is never stored."""
+
+
 def write(
     path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], texts: Mapping[str, str], kind: str = FORMAT
 ) -> None:
@@ -86,7 +90,7 @@ def storable(name: str, value: np.ndarray, called: str) -> np.ndarray:
     if array.dtype.kind != "f":
         raise ArgumentError(f"{name} is not an array of numbers", called=called, seen=str(array.dtype))
     if not np.isfinite(array).all():
-        raise ArgumentError(
+        raise NotFiniteError(
             f"{name} holds NaN or infinity", called=called, hint="training diverged: nothing was written"
         )
     return array

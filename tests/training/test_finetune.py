@@ -229,12 +229,12 @@ def test_only_the_way_of_the_model_writes_checkpoints(tmp_path, tiny_weights, mo
     module = sys.modules["minicnn.training.finetune"]  # the package's name for it is the function
     written = []
 
-    class Counted(module.Checkpoint):
+    class Counted(module.LastAndBest):
         def __call__(self, epoch):
             super().__call__(epoch)
             written.append(epoch)
 
-    monkeypatch.setattr(module, "Checkpoint", Counted)
+    monkeypatch.setattr(module, "LastAndBest", Counted)
     result = run(tmp_path, tiny_weights)
     assert [epoch.number for epoch in written] == [1, 2]
     assert written[-1].validation_accuracy == result.rows[-1].accuracy
@@ -243,13 +243,13 @@ def test_only_the_way_of_the_model_writes_checkpoints(tmp_path, tiny_weights, mo
 def test_a_training_that_is_interrupted_keeps_whole_files(tmp_path, tiny_weights, monkeypatch):
     module = sys.modules["minicnn.training.finetune"]  # the package's name for it is the function
 
-    class Interrupted(module.Checkpoint):
+    class Interrupted(module.LastAndBest):
         def __call__(self, epoch):
             super().__call__(epoch)
             if epoch.number == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "Checkpoint", Interrupted)
+    monkeypatch.setattr(module, "LastAndBest", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, tiny_weights, epochs=3, compare=False)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["best.h5", "model.h5", "run.toml"]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from minicnn import weights
 from minicnn.errors import MinicnnError
-from minicnn.training import Checkpoint, Epoch
+from minicnn.training import Epoch, LastAndBest
 from minicnn.weights import WeightsInfo
 
 INFO = WeightsInfo("tiny", {"num_classes": 3, "width": 4}, ["a", "b", "c"], input_size=8)
@@ -17,7 +19,7 @@ def epoch(number, accuracy, loss):
 
 def test_last_and_best(tiny, tmp_path):
     model = tiny()
-    checkpoint = Checkpoint(tmp_path, model, INFO, last="model.h5")
+    checkpoint = LastAndBest(tmp_path, model, INFO, last="model.h5")
     accuracies, losses = [0.5, 0.8, 0.8, 0.8, 0.7], [1.0, 0.9, 0.7, 0.8, 0.1]
     for number, (accuracy, loss) in enumerate(zip(accuracies, losses, strict=True), 1):
         model.top.bias.array[...] = number
@@ -38,7 +40,7 @@ def test_last_and_best(tiny, tmp_path):
 
 def test_without_validation_the_training_loss_decides(tiny, tmp_path):
     model = tiny()
-    checkpoint = Checkpoint(tmp_path, model, INFO)
+    checkpoint = LastAndBest(tmp_path, model, INFO)
     for number, loss in enumerate([0.9, 0.3, 0.5], 1):
         model.top.bias.array[...] = number
         checkpoint(Epoch(number, loss, 0.5, None, None, None, 1e-3, 1.0, 8.0))
@@ -48,7 +50,7 @@ def test_without_validation_the_training_loss_decides(tiny, tmp_path):
 
 def test_a_network_that_is_broken_does_not_replace_a_good_file(tiny, tmp_path):
     model = tiny()
-    checkpoint = Checkpoint(tmp_path, model, INFO)
+    checkpoint = LastAndBest(tmp_path, model, INFO)
     checkpoint(epoch(1, 0.5, 1.0))
     before = (tmp_path / "last.h5").read_bytes()
     model.top.bias.array[0] = np.nan
@@ -59,11 +61,11 @@ def test_a_network_that_is_broken_does_not_replace_a_good_file(tiny, tmp_path):
 
 
 def test_a_long_log_still_fits_into_the_file(tiny, tmp_path):
-    checkpoint = Checkpoint(tmp_path, tiny(), INFO)
-    checkpoint._log = [{"epoch": i, "loss": 1 / 3, "accuracy": 1 / 3, "validation_accuracy": 1 / 3} for i in range(999)]
+    checkpoint = LastAndBest(tmp_path, tiny(), INFO)
+    checkpoint.history.epochs += [replace(epoch(1, 1 / 3, 1 / 3), number=i + 1) for i in range(999)]
     checkpoint(epoch(1000, 0.5, 1.0))
     assert len(weights.describe(tmp_path / "last.h5").log) == 200
 
 
 def test_nothing_to_restore(tiny, tmp_path):
-    assert Checkpoint(tmp_path, tiny(), INFO).restore_best() is None
+    assert LastAndBest(tmp_path, tiny(), INFO).restore_best() is None
