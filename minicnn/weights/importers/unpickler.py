@@ -17,7 +17,7 @@ from typing import Any
 from minicnn.errors import WeightsError
 
 MOST_STEPS, MOST_BYTES, LONGEST_NUMBER, LONGEST_LINE = 250_000, 4 * 2**20, 16, 200
-HIGHEST_PROTOCOL = 5
+MOST_MARKS, HIGHEST_PROTOCOL = 1_000, 5
 
 Made = Callable[[tuple[Any, ...]], Any]
 
@@ -54,6 +54,8 @@ class Unpickler:
         What may be named; the function is called, with the tuple of arguments, where the file calls the name.
     persistent : function
         From an identity that the file wrote in place of an object (a storage, mostly) to the object.
+    most : int
+        Instructions at most.
     """
 
     def __init__(
@@ -64,10 +66,11 @@ class Unpickler:
         *,
         names: dict[str, Made | None],
         persistent: Callable[[Any], Any] | None = None,
+        most: int = MOST_STEPS,
     ) -> None:
         self.data, self.at, self.called = memoryview(data), at, called
         self.end = min(len(self.data), at + MOST_BYTES)
-        self.names, self.persistent = names, persistent
+        self.names, self.persistent, self.most = names, persistent, most
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -76,7 +79,7 @@ class Unpickler:
     def load(self) -> Any:
         """The object; `at` is then behind the pickle."""
         start = self.at
-        while self.steps < MOST_STEPS:
+        while self.steps < self.most:
             self.steps += 1
             place = self.at
             code = self._bytes(1)[0]
@@ -90,7 +93,7 @@ class Unpickler:
                     seen=f"{bytes([code])!r} at byte {place - start:,}",
                 )
             instruction(self)
-        raise self._limit(f"{MOST_STEPS:,} instructions")
+        raise self._limit(f"{self.most:,} instructions")
 
     # ---- bytes
 
@@ -183,6 +186,8 @@ class Unpickler:
         self._push(struct.unpack(">d", self._bytes(8))[0])
 
     def _mark(self) -> None:
+        if len(self.marks) == MOST_MARKS:
+            raise self._damaged(f"{MOST_MARKS:,} marks in marks")
         self.marks.append(self.stack)
         self.stack = []
 
