@@ -24,6 +24,8 @@ from minicnn.nn import BatchNorm2d, Module, init
 from minicnn.weights.adaptation import adapted
 from minicnn.weights.importers import Foreign, read_foreign
 from minicnn.weights.importers.conventions import prepare
+from minicnn.weights.importers.hdf5_tree import open_tree
+from minicnn.weights.importers.plain_hdf5 import OWN
 from minicnn.weights.importing import ImportReport, classes_of, convert, stranger
 from minicnn.weights.kinds import first_bytes, kind_of
 from minicnn.weights.names import OPTIONAL, Match, match_names
@@ -118,14 +120,14 @@ def import_weights(
 
 
 def is_home(path: str | os.PathLike[str]) -> bool:
-    """Whether this is a sound weights file of minicnn, by its attributes."""
+    """Whether this is a weights file of minicnn, by its structure and its attributes; values are not read."""
     if kind_of(first_bytes(path)) != "hdf5":
         return False
     try:
-        weight_files.describe(path)
+        with open_tree(os.fspath(path)) as tree:  # the HDF5 library sees only files of sound structure
+            return tree.attributes >= OWN
     except WeightsError:
         return False
-    return True
 
 
 def recognised(foreign: Foreign, called: str, prefix: str | None = None) -> str:
@@ -257,7 +259,10 @@ def _network(arch: str, arguments: dict[str, Any], foreign: Foreign, match: Matc
             )
     if not any(name in match.names for name in largest):
         raise WeightsError(f"the largest weights of {arch} are missing", called=called, rule=", ".join(largest))
-    return _uninitialized(arch, arguments)
+    try:
+        return _uninitialized(arch, arguments)
+    except (MemoryError, ValueError):  # the file lacks one of these, and the others make a huge network
+        raise WeightsError(f"the shapes are not those of {arch}", called=called, seen=str(arguments)) from None
 
 
 def _new_head(model: Module, heads: tuple[str, ...], report: ImportReport) -> dict[str, np.ndarray]:

@@ -290,6 +290,6 @@ def classes_of(values: Mapping[str, Any], count: int) -> list[str]:
             _, found, label = f".{name}".partition(f".{word}.")
             if found and isinstance(value, int) and not isinstance(value, bool):
                 numbered[value] = label
-        if sorted(numbered) == list(range(count)):
+        if len(numbered) == count and sorted(numbered) == list(range(count)):
             return [numbered[i] for i in range(count)]
     return []

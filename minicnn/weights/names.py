@@ -337,11 +337,14 @@ def _beginnings(names: Iterable[str], wanted: set[str]) -> list[str]:
     """What stands in front of a wanted name somewhere in the file, the most frequent first."""
     counts: dict[str, int] = {}
     for name in names:
-        parts = name.split(".")
-        for i in range(min(len(parts), MOST_PARTS)):
-            if ".".join(parts[i:]) in wanted:
-                beginning = "".join(f"{part}." for part in parts[:i])
+        rest, dot = name, "."
+        for _ in range(MOST_PARTS):
+            if rest in wanted:
+                beginning = name[: len(name) - len(rest)]
                 counts[beginning] = counts.get(beginning, 0) + 1
+            _, dot, rest = rest.partition(".")
+            if not dot:
+                break
     return sorted(counts, key=lambda beginning: (-counts[beginning], beginning))[:FEW]
 
 

@@ -87,4 +87,7 @@ def read_foreign(path: str | os.PathLike[str]) -> Foreign:
             if error.problem
             else WeightsError("not a weights file of a known format", called=called, seen=error.seen, rule=KNOWN)
         )
-    return reader(called)
+    try:
+        return reader(called)
+    except OSError as error:
+        raise WeightsError("the file cannot be read", called=called, seen=error.strerror or "") from None

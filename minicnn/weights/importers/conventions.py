@@ -166,6 +166,7 @@ def _unfolded(
     convolutions = [node for node in nodes if node.kind == "Conv" and len(node.parameters(arrays)) in (1, 2)]
     linear = [node for node in nodes if node.kind in ("Gemm", "MatMul") and node.parameters(arrays)]
     own = [name.removesuffix(".weight") for name, shape in expected.items() if len(shape) == 4]
+    _as_many(convolutions, own, called)  # before each is compared with its neighbours: there may be thousands
     shortcuts = [name for name in own if ".downsample." in name]
     pairs = [
         (name, node)

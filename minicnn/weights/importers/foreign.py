@@ -13,7 +13,7 @@ import numpy as np
 from minicnn.errors import WeightsError
 
 MOST_TENSORS, MOST_AXES, LONGEST_NAME = 8_000, 8, 300
-LARGEST_AXIS = 2**40
+LARGEST_AXIS, LARGEST_PRODUCT = 2**40, 2**56
 
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 """The dtype of arrays of bfloat16, which NumPy does not have: the upper 16 bits of a float32. See `as_float32`."""
@@ -63,8 +63,11 @@ def as_float32(array: np.ndarray) -> np.ndarray:
 
 def map_file(path: str) -> mmap.mmap:
     """The bytes of a file that is not empty, read only when they are used."""
-    with open(path, "rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        with open(path, "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:  # ValueError: it is empty, by now or because the system makes it up
+        raise WeightsError("the file cannot be read", called=path, seen=str(error)[:80]) from None
 
 
 def dtype_name(dtype: np.dtype) -> str:
@@ -99,7 +102,8 @@ def count_of(shape: Sequence[int], where: str) -> int:
     sane = len(shape) <= MOST_AXES and all(
         isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= LARGEST_AXIS for n in shape
     )
-    if not sane:
+    # NumPy multiplies the other axes also where one is zero.
+    if not sane or (0 in shape and math.prod(n for n in shape if n) > LARGEST_PRODUCT):
         raise WeightsError(
             "a shape that cannot be",
             called=where,

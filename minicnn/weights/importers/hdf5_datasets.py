@@ -118,9 +118,13 @@ class Stored:
 
 def fletcher32(data: bytes) -> tuple[int, int]:
     """The two sums of Fletcher's checksum, modulo 65535, over big-endian words of 16 bits."""
-    words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2").astype(np.uint64)
-    weights = np.arange(len(words), 0, -1, dtype=np.uint64) % np.uint64(65535)
-    return int(words.sum() % 65535), int((words * weights % 65535).sum() % 65535)
+    words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2")
+    first = second = 0
+    for at in range(0, len(words), 2**16):  # a block at a time, which takes little memory and cannot overflow
+        block = words[at : at + 2**16].astype(np.uint64)
+        second += len(block) * first + int((block * np.arange(len(block), 0, -1, dtype=np.uint64)).sum())
+        first += int(block.sum())
+    return first % 65535, second % 65535
 
 
 def _unpack_lzf(data: bytes, limit: int, stored: Stored) -> bytes:
@@ -188,6 +192,7 @@ def dataspace(source: Hdf5Bytes, data: bytes, where: str) -> tuple[int, ...]:
 
 
 def _number_type(data: bytes, where: str) -> np.dtype:
+    data = data.ljust(24, b"\0")
     kind, size = number(data, 0, 1) & 15, number(data, 4, 4)
     order = ">" if data[1] & 1 else "<"
     place, precision = number(data, 8, 2), number(data, 10, 2)
@@ -319,6 +324,8 @@ def _chunks_of_index(source: Hdf5Bytes, data: bytes, at: int, stored: Stored, co
         return [((0,) * len(stored.shape), number(data, at + 1), size, mask)]
     if index != 3:
         raise source.unsupported("chunks of a dataset that can grow")
+    if number(data, at + 2) == UNDEFINED:
+        raise WeightsError("values that were never written", called=stored.where, hint="fetch the file again")
     head = source.block(number(data, at + 2), 28, "a list of chunks")
     width, entries, block = number(head, 6, 1), number(head, 8), number(head, 16)
     source.check(head[:24], number(head, 24, 4), "a list of chunks")

@@ -266,6 +266,8 @@ def tree_leaves(source: Hdf5Bytes, address: int, kind: int, key: int) -> Iterato
             yield from entries
         else:
             stack += [(child, head[5] - 1) for _, child in reversed(entries)]
+            if len(stack) > MOST_PIECES:
+                raise source.damaged("a B-tree of too many nodes")
 
 
 def number(data: bytes, at: int, width: int = 8) -> int:

@@ -9,19 +9,21 @@ unpacked. Every entry has a CRC-32, which is checked.
 from __future__ import annotations
 
 import ast
+import re
 from typing import Any
 
 import numpy as np
 
 from minicnn.errors import WeightsError
 from minicnn.weights.importers import zip_container
-from minicnn.weights.importers.foreign import Foreign, check_count, check_name, count_of, map_file
+from minicnn.weights.importers.foreign import Foreign, check_count, check_name, count_of, map_file, shown
 from minicnn.weights.importers.zip_container import STORED, Entry, NoDirectoryError
 
 FORMAT = "NumPy .npz"
 MAGIC, SUFFIX = b"\x93NUMPY", ".npy"
 LONGEST_HEADER, LARGEST = 10_000, 2**31  # bytes of a header, and of what is unpacked
 KEYS = {"descr", "fortran_order", "shape"}
+_NUMBERS = re.compile(r"[<>|=]?(f[248]|[iu][1248]|b1)")
 
 
 def read_npz(path: str) -> Foreign:
@@ -101,9 +103,6 @@ def _header(start: bytes, where: str) -> tuple[np.dtype, tuple[int, ...], bool, 
     descr = header["descr"]
     if isinstance(descr, str) and "O" in descr:
         raise WeightsError("an array of objects, which is a pickle: it is not run", called=where, rule="numbers")
-    kind = descr.lstrip("<>|=") if isinstance(descr, str) else ""
-    if kind not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"):
-        raise WeightsError(
-            "an array that holds no numbers", called=where, seen=ascii(descr)[:60], rule="floats, integers"
-        )
+    if not isinstance(descr, str) or not _NUMBERS.fullmatch(descr):
+        raise WeightsError("an array that holds no numbers", called=where, seen=shown(descr), rule="floats, integers")
     return np.dtype(descr), header["shape"], header["fortran_order"] is True, length

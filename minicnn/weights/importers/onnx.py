@@ -23,6 +23,7 @@ from minicnn.weights.importers.foreign import BFLOAT16, Foreign, check_count, ch
 FORMAT = "ONNX"
 GRAPH, NODE, INITIALIZER, SPARSE = 7, 1, 5, 15
 MOST_FIELDS = 300_000
+BLOCK = 2**18  # bytes of packed numbers that are unpacked at once
 MOST_NODES, LONGEST_TEXT, MOST_DIMS = 20_000, 300, 8
 DTYPES: dict[int, np.dtype] = {
     1: np.dtype("<f4"),
@@ -175,8 +176,8 @@ def _node(reader: _Reader, message: memoryview, nodes: list[str], eps: dict[str,
         if not 0 <= epsilon <= 1:
             raise reader.damaged(f"a batch normalisation with epsilon {epsilon}")
         eps[inputs[4]] = epsilon
-    if any(mark in name for name in (kind, *inputs, *outputs, *numbers) for mark in ",|"):
-        raise reader.damaged("a name with a comma or a bar")
+    if any(mark in name for name in (kind, *inputs, *outputs, *numbers) for mark in ",|") or "=" in "".join(numbers):
+        raise reader.damaged("a name with a comma, a bar or an equals sign")
     marks = ",".join(f"{name}={number:g}" for name, number in numbers.items())
     nodes.append("|".join([kind, ",".join(inputs), ",".join(outputs), marks]))
 
@@ -229,7 +230,7 @@ def _tensor(reader: _Reader, message: memoryview) -> tuple[str, np.ndarray]:
             raise WeightsError("values twice, raw and not", called=where)
         values = raw
     else:
-        values = _listed(reader, parts, kind, where)
+        values = _listed(reader, parts, kind, count, where)
     if len(values) != count * dtype.itemsize:
         raise WeightsError(
             "the shape declares other sizes than the file holds",
@@ -240,8 +241,8 @@ def _tensor(reader: _Reader, message: memoryview) -> tuple[str, np.ndarray]:
     return name, np.frombuffer(values, dtype).reshape(dims) if count else np.empty(dims, dtype)
 
 
-def _listed(reader: _Reader, parts: dict[int, list[Any]], kind: int, where: str) -> memoryview:
-    """The bytes of values that stand in a field of their own type."""
+def _listed(reader: _Reader, parts: dict[int, list[Any]], kind: int, count: int, where: str) -> memoryview:
+    """The bytes of values that stand in a field of their own type; numbers only if there are `count` of them."""
     if not parts:
         return memoryview(b"")
     if len(parts) > 1 or kind not in LISTS[field := next(iter(parts))][1]:
@@ -253,30 +254,51 @@ def _listed(reader: _Reader, parts: dict[int, list[Any]], kind: int, where: str)
         if len(parts[field]) == 1:
             return parts[field][0]
         return memoryview(b"".join(parts[field]))
-    numbers = np.concatenate([_varints(reader, part) for part in parts[field]])
-    if field == 7:
-        return memoryview(numbers.astype("<i8").tobytes())
-    width = DTYPES[kind].itemsize
-    return memoryview(numbers.astype("<u8").view("u1").reshape(-1, 8)[:, :width].tobytes())  # float16: its bits
+    found = sum(_count(reader, part) for part in parts[field])
+    if found != count:
+        raise WeightsError(
+            "the shape declares other sizes than the file holds",
+            called=where,
+            seen=f"{found:,} values",
+            rule=f"{count:,}",
+        )
+    values = np.empty(count, f"<u{DTYPES[kind].itemsize}")  # of float16, its bits
+    at = 0
+    for part in parts[field]:
+        for numbers in _varints(reader, part):
+            values[at : at + len(numbers)] = numbers
+            at += len(numbers)
+    return memoryview(values.tobytes())
 
 
-def _varints(reader: _Reader, part: Any) -> np.ndarray:
-    """Numbers of a packed list, all at once."""
+def _count(reader: _Reader, part: Any) -> int:
+    """How many numbers a part of a list holds."""
     if isinstance(part, int):
-        return np.array([part & (2**64 - 1)], np.uint64).view(np.int64)
+        return 1
     data = np.frombuffer(part, np.uint8)
-    if not len(data):
-        return np.empty(0, np.int64)
-    ends = np.flatnonzero(data < 128)
-    if not len(ends) or ends[-1] != len(data) - 1:
+    if len(data) and data[-1] >= 128:
         raise reader.damaged("a number without an end")
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    widths = ends - starts + 1
-    if widths.max() > 10:
-        raise reader.damaged("a number without an end")
-    found = np.zeros(len(ends), np.uint64)
-    for i in range(int(widths.max())):
-        long_enough = widths > i
-        bits = (data[starts[long_enough] + i] & 127).astype(np.uint64)
-        found[long_enough] |= bits << np.uint64(7 * i)
-    return found.view(np.int64)
+    return sum(int(np.count_nonzero(data[at : at + BLOCK] < 128)) for at in range(0, len(data), BLOCK))
+
+
+def _varints(reader: _Reader, part: Any) -> Iterator[np.ndarray]:
+    """Numbers of a packed list, a block at a time: unpacking takes many times the memory of the bytes."""
+    if isinstance(part, int):
+        yield np.array([part & (2**64 - 1)], np.uint64)
+        return
+    data = np.frombuffer(part, np.uint8)
+    while len(data):
+        ends = np.flatnonzero(data[:BLOCK] < 128)
+        if not len(ends):
+            raise reader.damaged("a number without an end")
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        widths = ends - starts + 1
+        if widths.max() > 10:
+            raise reader.damaged("a number without an end")
+        found = np.zeros(len(ends), np.uint64)
+        for i in range(int(widths.max())):
+            long_enough = widths > i
+            bits = (data[starts[long_enough] + i] & 127).astype(np.uint64)
+            found[long_enough] |= bits << np.uint64(7 * i)
+        yield found
+        data = data[ends[-1] + 1 :]

@@ -12,12 +12,13 @@ from minicnn.weights.importers.hdf5_tree import Tree, open_tree
 from minicnn.weights.importers.keras import is_keras, is_keras_3, read_keras, read_keras_3
 
 FORMAT = "HDF5"
+OWN = {"format", "sha256", "architecture"}  # attributes that minicnn's own files have
 
 
 def read_hdf5(path: str) -> Foreign:
     """Read an HDF5 file; see `read_foreign`."""
     with open_tree(path) as tree:
-        if {"format", "sha256", "architecture"} <= tree.attributes:
+        if tree.attributes >= OWN:
             return _own(path)
         if is_keras(tree):
             return read_keras(tree)

@@ -9,16 +9,17 @@ this reader, which is small enough to be our own, holds files to all of it. Ther
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from minicnn.errors import WeightsError
-from minicnn.weights.importers.foreign import BFLOAT16, Foreign, check_count, check_name, count_of, map_file
+from minicnn.weights.importers.foreign import BFLOAT16, Foreign, check_count, check_name, count_of, map_file, shown
 
 FORMAT = "safetensors"
 LENGTH_BYTES, LARGEST_HEADER, LONGEST_TEXT = 8, 8 * 2**20, 300
-MOST_BRACKETS = 40_000  # a tensor has three
+MOST_MARKS = 160_000  # commas and opening brackets; a tensor has ten to twenty
 DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -94,15 +95,14 @@ def _cut_off(path: str, size: int, needed: str) -> WeightsError:
 
 def _header(text: bytes, path: str) -> dict[str, Any]:
     """The JSON object; a key that stands twice is an error."""
-    if text.count(b"{") + text.count(b"[") > MOST_BRACKETS:
-        raise WeightsError("a header too large", called=path, rule=f"at most {MOST_BRACKETS:,} lists and objects")
+    if sum(map(text.count, (b"{", b"[", b","))) > MOST_MARKS:
+        raise WeightsError("a header too large", called=path, rule=f"at most {MOST_MARKS:,} brackets and commas")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise WeightsError("a name twice in the header", called=path, seen=ascii(twice)[:60])
+            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+            raise WeightsError("a name twice in the header", called=path, seen=shown(twice))
         return made
 
     def whole(number: str) -> int:
@@ -134,13 +134,13 @@ def _tensor(name: str, item: Any, path: str) -> tuple[np.dtype, tuple[int, ...],
         raise WeightsError("an entry that is not a tensor", called=where, rule="dtype, shape, data_offsets")
     dtype: np.dtype | None = DTYPES.get(item["dtype"]) if isinstance(item["dtype"], str) else None
     if dtype is None:
-        raise WeightsError("an unknown dtype", called=where, seen=ascii(item["dtype"])[:40], rule=", ".join(DTYPES))
+        raise WeightsError("an unknown dtype", called=where, seen=shown(item["dtype"]), rule=", ".join(DTYPES))
     shape, offsets = item["shape"], item["data_offsets"]
     if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
         raise WeightsError("shape and offsets are not lists of numbers", called=where)
     size = count_of(shape, where) * dtype.itemsize
     if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in offsets):
-        raise WeightsError("offsets that cannot be", called=where, seen=str(offsets)[:60])
+        raise WeightsError("offsets that cannot be", called=where, seen=", ".join(map(shown, offsets)))
     first, last = offsets
     if last - first != size:
         raise WeightsError(

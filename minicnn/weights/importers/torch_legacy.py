@@ -21,13 +21,14 @@ from minicnn.weights.importers.unpickler import CutOffError, Unpickler
 FORMAT = "PyTorch checkpoint (2017 to 2020: a stream of pickles)"
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 COUNT_BYTES = 8
+MOST_SMALL, MOST_KEYS = 1_000, 60_000  # instructions of the pickles beside the object
 NOT_OURS = "a pickle, but not a PyTorch checkpoint: it is not run"
 
 
 def read_torch_legacy(path: str) -> Foreign:
     """Read a checkpoint of the old format; see `read_foreign`."""
     data = map_file(path)
-    first = Unpickler(data, 0, path, names=NAMES)
+    first = Unpickler(data, 0, path, names=NAMES, most=MOST_SMALL)
     try:
         magic = first.load()
     except CutOffError:
@@ -41,7 +42,7 @@ def read_torch_legacy(path: str) -> Foreign:
         at = _check_system(data, first.at, path)
         machine = Unpickler(data, at, path, names=NAMES, persistent=lambda saved: _storage(saved, storages, path))
         root = machine.load()
-        keys_machine = Unpickler(data, machine.at, path, names=NAMES)
+        keys_machine = Unpickler(data, machine.at, path, names=NAMES, most=MOST_KEYS)
         keys = keys_machine.load()
     except CutOffError:
         raise CutOffError(path, f"{len(data):,} bytes") from None
@@ -61,7 +62,7 @@ def _check_system(data: Any, at: int, path: str) -> int:
     """Read the second and third pickle; returns where the object begins."""
     found: list[Any] = []
     for _ in range(2):
-        machine = Unpickler(data, at, path, names=NAMES)
+        machine = Unpickler(data, at, path, names=NAMES, most=MOST_SMALL)
         found.append(machine.load())
         at = machine.at
     protocol, system = found

@@ -43,7 +43,7 @@ _TORCH_DTYPES = {
     "torch.uint32": np.dtype("<u4"),
     "torch.uint64": np.dtype("<u8"),
 }
-DEEPEST, MOST_VISITS, MOST_VALUES, LONGEST_TEXT = 16, 100_000, 20_000, 300
+DEEPEST, MOST_VISITS, MOST_VALUES, LONGEST_TEXT = 16, 200_000, 20_000, 300
 
 
 @dataclass(frozen=True)
@@ -164,15 +164,16 @@ def collect(root: Any, called: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     visits = 0
     while stack:
         name, item, depth = stack.pop()
-        visits += 1
+        if isinstance(item, Box):
+            item = item.content
+        # What a container holds counts before it is copied: a large one may be named many times.
+        visits += 1 + (len(item) if isinstance(item, (dict, list, tuple)) else 0)
         if visits > MOST_VISITS or depth > DEEPEST:
             raise WeightsError(
                 "containers that are too many, too deep, or in themselves",
                 called=called,
                 rule=f"at most {MOST_VISITS:,} objects, {DEEPEST} deep",
             )
-        if isinstance(item, Box):
-            item = item.content
         if len(name) > LONGEST_NAME:
             check_name(name, called)
         if isinstance(item, Tensor):
@@ -237,9 +238,8 @@ def view(data: Any, place: int, tensor: Tensor, where: str, order: str = "<") ->
         raise WeightsError(
             "a tensor of more values than its storage holds", called=where, seen=f"{count:,}", rule=f"at most {held:,}"
         )
-    strides = [stride * size for stride in tensor.strides]
-    if not count or max(strides, default=0) > 2**62:  # an axis of length 1 may have any stride
-        strides = [0] * len(strides)
+    # Where an axis has one value, or a tensor none, a stride may be any number, and is not used.
+    strides = [stride * size if count and n > 1 else 0 for n, stride in zip(tensor.shape, tensor.strides, strict=True)]
     dtype = tensor.dtype if order == "<" else tensor.dtype.newbyteorder(">")
     begin = place + storage.start * storage.dtype.itemsize + tensor.offset * size
     array: np.ndarray = np.ndarray(tensor.shape, dtype, data, begin if count else 0, strides)

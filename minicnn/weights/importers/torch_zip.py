@@ -29,6 +29,7 @@ EARLY = {
     b"byteorder": 6,
 }  # entries in front of the storages, and sizes
 LATE = {b"version": 2, b".data/serialization_id": 40}  # behind them; the second one came with the early ones
+MOST_SEARCHED = 2**30  # bytes of half a download; a file can say that it has terabytes, all zeros
 ENDS = zip_container.END64_SIZE + zip_container.LOCATOR64_SIZE + zip_container.END_SIZE
 
 
@@ -154,7 +155,8 @@ def _whole_size(data: Any, name: bytes, machine: _Machine) -> int:
     """The size of the whole file: entries are laid out as PyTorch does it, in the order of those that are there."""
     folder = name.removesuffix(b"data.pkl")
     seen: list[bytes] = []
-    at = data.find(zip_container.LOCAL, machine.at)
+    end = machine.at + MOST_SEARCHED
+    at = data.find(zip_container.LOCAL, machine.at, end)
     for _ in range(zip_container.MOST_ENTRIES):
         if at < 0:
             break
@@ -162,7 +164,7 @@ def _whole_size(data: Any, name: bytes, machine: _Machine) -> int:
         entry = bytes(data[at + zip_container.LOCAL_SIZE : at + zip_container.LOCAL_SIZE + length])
         if entry.startswith(folder) and entry not in seen[-1:]:
             seen.append(entry)
-        at = data.find(zip_container.LOCAL, at + zip_container.LOCAL_SIZE + length)
+        at = data.find(zip_container.LOCAL, at + zip_container.LOCAL_SIZE + length, end)
     sizes = {folder + b"data/" + key.encode(): storage.bytes for key, storage in machine.storages.items()}
     there = [entry for entry in seen if entry in sizes]
     rest = [entry for entry in sizes if entry not in set(there)]

@@ -195,17 +195,14 @@ def _name(name: bytes, called: str) -> str:
 
 def check_sizes(found: dict[str, Entry], called: str) -> None:
     """Raise if entries would unpack to many times their size: a zip bomb."""
-    total = 0
-    for entry in found.values():
-        total += entry.size
-        packed = sum(other.packed for other in found.values()) if total > MOST_UNPACKED else 0
-        if total > MOST_UNPACKED and total > LARGEST_RATIO * packed:
-            raise WeightsError(
-                "a zip bomb",
-                called=called,
-                seen=f"{packed:,} bytes that unpack to {sum(other.size for other in found.values()):,}",
-                rule=f"at most {LARGEST_RATIO} times as many",
-            )
+    size, packed = (sum(getattr(entry, word) for entry in found.values()) for word in ("size", "packed"))
+    if size > max(MOST_UNPACKED, LARGEST_RATIO * packed):
+        raise WeightsError(
+            "a zip bomb",
+            called=called,
+            seen=f"{packed:,} bytes that unpack to {size:,}",
+            rule=f"at most {LARGEST_RATIO} times as many",
+        )
 
 
 def check_sum(path: str, entry: Entry) -> None:
