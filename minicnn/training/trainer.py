@@ -7,7 +7,8 @@
     print(trainer.evaluate(validation_loader).metrics)
 
 It works with any model whose output is a score (logit) for each class, (N, C). A step of training is the five lines
-that everybody knows; they stand in `_step`. Batches go to where the model is (`model.to("cuda")`): there the whole step
+that everybody knows; they stand in `_step`. (A network may have a second head for training, as Inception-v3 has: then
+its output is a tuple of both scores, and 0.4 times the loss of the second is added.) Batches go to where the model is (`model.to("cuda")`): there the whole step
 happens, and what comes back is the loss and the scores.
 """
 
@@ -37,6 +38,7 @@ from minicnn.training.schedules import Schedule, constant
 from minicnn.training.stopwatch import Stopwatch
 
 Batches = Iterable[tuple[Tensor, Tensor]]
+SECOND_HEAD = 0.4  # share of a second head's loss, as people train Inception-v3
 
 
 class Trainer:
@@ -202,8 +204,10 @@ class Trainer:
         drawn = random.generator().bit_generator.state
         # A training that diverges overflows everywhere; the check of the loss says it once, and in words.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            scores = self._scores(x)
+            scores, second = self._outputs(x)
             loss = self.loss(scores, labels.to(scores.device))
+            if second is not None:
+                loss = loss + SECOND_HEAD * self.loss(second, labels.to(second.device))
             value = loss.item()
             if not math.isfinite(value):
                 random.generator().bit_generator.state = drawn
@@ -283,7 +287,12 @@ class Trainer:
         return np.concatenate(parts)
 
     def _scores(self, x: Tensor) -> Tensor:
-        scores = self.model(x.to(device_of(self.model)))
+        return self._outputs(x)[0]
+
+    def _outputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Scores, and those of a second head where a network has one for training."""
+        outputs = self.model(x.to(device_of(self.model)))
+        scores, second = outputs if isinstance(outputs, tuple) else (outputs, None)
         if scores.ndim != 2 or len(scores) != len(x):
             raise ShapeError(
                 "the model does not classify",
@@ -291,4 +300,4 @@ class Trainer:
                 seen=f"images {x.shape}, output {scores.shape}",
                 rule="one score a class for each image, (N, C)",
             )
-        return scores
+        return scores, second
