@@ -7,8 +7,8 @@
     print(trainer.evaluate(validation_loader).metrics)
 
 It works with any model whose output is a score (logit) for each class, (N, C). A step of training is the five lines
-that everybody knows; they stand in `_step`. (A network may have a second head for training, as Inception-v3 has: then
-its output is a tuple of both scores, and 0.4 times the loss of the second is added.) Batches go to where the model is (`model.to("cuda")`): there the whole step
+that everybody knows; they stand in `_step`. (In training a network may give two, as Inception-v3 does: then 0.4 times
+the loss of the second head is added.) Batches go to where the model is (`model.to("cuda")`): there the whole step
 happens, and what comes back is the loss and the scores.
 """
 
