@@ -12,7 +12,7 @@ import traceback
 
 import typer
 
-from minicnn.cli import algorithms, bench, doctor, emulate, finetune, gradcheck, predict, summary, warmup, weights
+from minicnn.cli import algorithms, bench, data, doctor, emulate, finetune, gradcheck, predict, summary, warmup, weights
 from minicnn.errors import MinicnnError
 
 INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
@@ -28,6 +28,7 @@ app.command()(finetune.finetune)
 app.command()(predict.predict)
 app.command()(summary.summary)
 app.command()(gradcheck.gradcheck)
+app.add_typer(data.app, name="data")
 app.command()(algorithms.algorithms)
 app.command()(bench.bench)
 app.command()(doctor.doctor)

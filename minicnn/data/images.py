@@ -28,7 +28,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 ORIENTATION, TILE_SIZE = 0x0112, (322, 323)  # the tags of EXIF and TIFF
 START_OF_SCAN = b"\xff\xda"  # of a JPEG; a progressive one paints the image some ten times, from coarse to fine
 # A photograph has 2 to 20 pixels a byte; an image of one colour has thousands, and is refused above so many pixels.
-COSTLY, MOST_PIXELS_A_BYTE = 2**24, 200
+COSTLY, MOST_PIXELS_A_BYTE = 2**23, 200
 MOST_SCANS, MOST_PAINTED, SMALL_TILE = 30, 2**31, 4096
 
 
@@ -229,8 +229,10 @@ def _as_rgb(name: str, image: Image.Image) -> Image.Image:
 
     _refuse_numbers(name, image)
     if image.mode.startswith("I"):  # 16-bit grey; as "I" from PGM and from older Pillows
-        values = np.asarray(image).astype(np.int32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+        values = np.array(image, np.int32)
+        values += 128
+        values //= 257  # in place: a large image has many of them
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:  # by way of RGBA: from a palette straight to RGB, Pillow warns
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minicnn.data import ArrayDataset, ImageFolder, transforms
+from minicnn.data import ArrayDataset, ImageFolder, transforms, write_image_set
 from minicnn.errors import DataError, MinicnnError
 from minicnn.training import sources
 
@@ -100,9 +100,38 @@ def test_bad_folders(photos, tmp_path):
     refused(broken, "val/b/0.png", "not an image that can be read")
     file = tmp_path / "file"
     file.write_text("x")
-    refused(file, "file: the folder cannot be read")
+    refused(file, "file: not images that can be opened; seen a file; rule: a folder, an HDF5")
 
 
 def test_more_digits_than_there_are():
     with pytest.raises(DataError, match="class 8 has too few images to be split; seen 174 of 1797 images"):
         sources.load(None, GREY, 174, 0)
+
+
+def test_an_image_set_and_a_table(photos, tmp_path):
+    root = photos({"train/a": 3, "train/b": 3, "val/a": 1, "val/b": 2})
+    expected = load(root)
+    write_image_set(tmp_path / "set.h5", {part: ImageFolder(root / part) for part in ("train", "val")})
+    lines = [f"{path.relative_to(root)},{path.parts[-2]},{path.parts[-3]}" for path in sorted(root.glob("*/*/*"))]
+    (root / "table.csv").write_text("\n".join(["path,label,split", *lines]))
+    for path, name in ((tmp_path / "set.h5", "set"), (root / "table.csv", "table")):
+        source = load(path)
+        assert (source.name, source.parts, source.classes) == (name, "the parts train and val", ["a", "b"])
+        assert np.array_equal(source.train.images, expected.train.images)
+        assert np.array_equal(source.validation.images, expected.validation.images)
+    write_image_set(tmp_path / "whole.h5", ImageFolder(photos({"a": 10, "b": 5}, "whole")))
+    whole, folder = load(tmp_path / "whole.h5"), load(root.parent / "whole")
+    assert np.array_equal(whole.validation.images, folder.validation.images)
+    write_image_set(tmp_path / "odd.h5", {part: ImageFolder(root / "train") for part in ("one", "two")})
+    with pytest.raises(DataError, match="which part is there to train on"):
+        load(tmp_path / "odd.h5")
+
+
+def test_bad_images_are_counted(photos):
+    root = photos({"train/a": 3, "train/b": 3, "val/a": 1, "val/b": 2})
+    for name in ("train/a/bad.png", "val/b/bad.png"):
+        (root / name).write_bytes(b"")
+    source = sources.load(root, SMALL, 20, 0, skip_bad=True)
+    assert (len(source.train), len(source.validation), len(source.skipped)) == (6, 3, 2)
+    with pytest.raises(DataError, match=r"train/a/bad\.png: not an image"):
+        load(root)
