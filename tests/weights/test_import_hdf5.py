@@ -71,6 +71,19 @@ def test_torch_names_in_plain_hdf5(tmp_path, form):
     assert all(np.array_equal(found[name], array) for name, array in state.items())
 
 
+def test_a_file_of_ours_is_known_and_compared_with_its_checksum(tmp_path):
+    """Its attributes are many, and so stand in a heap."""
+    state = models.resnet18(width=2, num_classes=3).state_dict()
+    weights.save(tmp_path / "a.h5", state, weights.WeightsInfo("resnet18", {"num_classes": 3, "width": 2}))
+    assert read_foreign(tmp_path / "a.h5").format == "minicnn weights (HDF5)"
+    with pytest.raises(WeightsError, match="already a weights file of minicnn"):
+        import_weights(tmp_path / "a.h5", tmp_path / "b.h5")
+    with h5py.File(tmp_path / "a.h5", "r+", libver=("v110", "v110")) as file:
+        file["fc/bias"][0] += 1
+    with pytest.raises(WeightsError, match="the contents do not match their SHA-256 checksum"):
+        read_foreign(tmp_path / "a.h5")
+
+
 @pytest.mark.skipif(not PARTIAL.exists(), reason="needs ../shared/data")
 def test_real_tensors_of_which_most_are_missing(tmp_path):
     found = read_foreign(PARTIAL)

@@ -1,6 +1,7 @@
-"""Links of a large group in HDF5's newer form: a B-tree of names over a "fractal heap" of link messages.
+"""Links and attributes in HDF5's newer form: a B-tree of names over a "fractal heap" of messages.
 
-Such groups are made by `h5py.File(..., libver="latest")` with more than eight links. After the format's specification,
+Groups of more than eight links, and objects of more than eight attributes, are stored so by `h5py.File(...,
+libver="latest")`, and by minicnn. After the format's specification,
 sections III.A.2 (B-trees, version 2) and III.G (fractal heap); only what a group of a few thousand links needs.
 """
 
@@ -10,7 +11,9 @@ from collections.abc import Iterator
 
 from minicnn.weights.importers.hdf5_objects import MOST_OBJECTS, UNDEFINED, Hdf5Bytes, number
 
-NAMES = 5  # the type of records that index links by name: a hash of 4 bytes, the heap's identifier of 7
+# Types of records: size, and where in them the heap's identifier stands.
+LINKS, ATTRIBUTES = 5, 8
+RECORDS = {LINKS: (11, slice(4, 11)), ATTRIBUTES: (17, slice(0, 8))}
 
 
 def dense_links(source: Hdf5Bytes, info: bytes) -> Iterator[bytes]:
@@ -20,15 +23,28 @@ def dense_links(source: Hdf5Bytes, info: bytes) -> Iterator[bytes]:
     if heap == UNDEFINED:
         return
     objects = _Heap(source, heap)
-    for identifier in _records(source, tree):
+    for identifier in _records(source, tree, LINKS):
         yield objects.read(identifier)
 
 
-def _records(source: Hdf5Bytes, address: int) -> Iterator[bytes]:
+def dense_attributes(source: Hdf5Bytes, info: bytes) -> Iterator[bytes]:
+    """The attribute messages that an attribute-info message points to, but for very long ones."""
+    at = 2 + (2 if number(info, 1, 1) & 1 else 0)
+    heap, tree = number(info, at), number(info, at + 8)
+    if heap == UNDEFINED:
+        return
+    objects = _Heap(source, heap)
+    for identifier in _records(source, tree, ATTRIBUTES):
+        if not identifier[0] >> 4:  # longer ones stand outside the heap; none that is read here is so long
+            yield objects.read(identifier)
+
+
+def _records(source: Hdf5Bytes, address: int, kind: int) -> Iterator[bytes]:
     """The heap's identifiers in a B-tree of version 2, node after node."""
     head = source.block(address, 38, "a B-tree")
     size, width, depth = number(head, 6, 4), number(head, 10, 2), number(head, 12, 2)
-    if head[:4] != b"BTHD" or head[5] != NAMES or width != 11:
+    expected, place_in_record = RECORDS[kind]
+    if head[:4] != b"BTHD" or head[5] != kind or width != expected:
         raise source.damaged("a B-tree that is none")
     source.check(head[:34], number(head, 34, 4), "a B-tree")
     if depth > 4 or size < 64:
@@ -51,7 +67,7 @@ def _records(source: Hdf5Bytes, address: int) -> Iterator[bytes]:
             raise source.damaged("a B-tree that is none")
         end = 6 + count * width
         for at in range(6, end, width):
-            yield node[at + 4 : at + 11]
+            yield node[at : at + width][place_in_record]
         seen += count
         if seen > MOST_OBJECTS:
             raise source.damaged("a B-tree of too many records")

@@ -11,8 +11,10 @@ import numpy as np
 from minicnn.errors import WeightsError
 from minicnn.weights.importers.foreign import MOST_TENSORS, check_count, check_name
 from minicnn.weights.importers.hdf5_datasets import MOST_CHUNKS, MOST_UNPACKED, Stored, dataset, dataspace
+from minicnn.weights.importers.hdf5_heap import dense_attributes
 from minicnn.weights.importers.hdf5_objects import (
     ATTRIBUTE,
+    ATTRIBUTE_INFO,
     DEEPEST,
     MOST_OBJECTS,
     Hdf5Bytes,
@@ -123,10 +125,12 @@ def _check_sizes(source: Hdf5Bytes, where: str, total: int, stored: int, chunks:
 
 def _attributes(tree: Tree, found: list[Message], path: str) -> None:
     """Note the names of all attributes, and read the lists of names."""
+    source = tree.source
+    stored = [message.data for message in found if message.kind == ATTRIBUTE]
     for message in found:
-        if message.kind != ATTRIBUTE:
-            continue
-        data, source = message.data, tree.source
+        if message.kind == ATTRIBUTE_INFO:
+            stored += dense_attributes(source, message.data)
+    for data in stored:
         version = number(data, 0, 1)
         sizes = [number(data, at, 2) for at in (2, 4, 6)]
         at = 9 if version == 3 else 8
