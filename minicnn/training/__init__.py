@@ -22,7 +22,8 @@
 | `checkpoints.py`, `saving.py`, `state.py` | `Checkpoints`: states from which a training goes on to the same bits |
 | `fingerprint.py`, `position.py`, `interrupts.py` | of which images, at which step; Ctrl-C |
 | `divergence.py` | where NaN began |
-| `finetune.py` | `finetune`: the main job, from settings to the final table |
+| `finetune.py`, `results.py` | `finetune`: the main job, from settings to the final table |
+| `resuming.py`, `way_files.py` | `resume`: go on with a fine-tuning that was interrupted; its checkpoints |
 | `pretrained.py`, `sources.py` | where its network and its images come from |
 | `ways.py`, `freezing.py`, `features.py` | the ways it compares; which part learns; frozen features, computed once |
 | `predict.py` | from image files to class names and probabilities |
@@ -33,12 +34,14 @@ scikit-learn, matplotlib, tqdm and Numba are imported when something needs them,
 
 from minicnn.training.checkpoints import Checkpoints
 from minicnn.training.evaluation import Evaluation
-from minicnn.training.finetune import FinetuneResult, Row, Settings, finetune
+from minicnn.training.finetune import Settings, finetune
 from minicnn.training.freezing import freeze, head_of
 from minicnn.training.history import Epoch, History
 from minicnn.training.last_and_best import LastAndBest
 from minicnn.training.metrics import ClassMetrics, Metrics, measure
 from minicnn.training.pretrained import transform_for
+from minicnn.training.results import FinetuneResult, Row
+from minicnn.training.resuming import resume
 from minicnn.training.schedules import constant, cosine
 from minicnn.training.trainer import Trainer
 
@@ -60,5 +63,6 @@ __all__ = [
     "freeze",
     "head_of",
     "measure",
+    "resume",
     "transform_for",
 ]

@@ -6,21 +6,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import shlex
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minicnn.backends.arrays import check_device
-from minicnn.errors import ArgumentError
+from minicnn.errors import ArgumentError, DivergedError
 from minicnn.training import freezing, sources
+from minicnn.training.checkpoints import parse_every
+from minicnn.training.fingerprint import fingerprint
 from minicnn.training.last_and_best import LastAndBest
 from minicnn.training.pretrained import Pretrained
 from minicnn.training.report import RunFolder, shown_path
+from minicnn.training.results import FinetuneResult, Row
 from minicnn.training.sources import Source
+from minicnn.training.way_files import WayFiles
 from minicnn.training.ways import Journey, Outcome, Way, choose
+
+if TYPE_CHECKING:
+    from minicnn.training.resuming import Resumed
 
 Announce = Callable[[str], Any]
 
@@ -53,6 +62,10 @@ class Settings:
         "cpu" or "cuda".
     skip_bad : bool
         Leave out images that cannot be read, and count them; otherwise the first one is an error.
+    checkpoint_every : str
+        Steps ("200") or minutes ("5min") between checkpoints within an epoch; see `Checkpoints`.
+    keep_checkpoints : bool
+        Whether they stay when the run is finished. It has no use for them then.
     """
 
     data: Path | str | None = None
@@ -67,6 +80,8 @@ class Settings:
     per_class: int = 20
     device: str = "cpu"
     skip_bad: bool = False
+    checkpoint_every: str = "5min"
+    keep_checkpoints: bool = False
 
     def check(self) -> None:
         """Raise unless every value is valid."""
@@ -78,6 +93,7 @@ class Settings:
         if self.lr is not None and not (is_number and 0 < self.lr < math.inf):
             raise _not_valid("lr", self.lr, "a number > 0")
         freezing.parse(self.freeze)
+        parse_every(self.checkpoint_every)
         check_device(self.device)
 
     @property
@@ -86,70 +102,9 @@ class Settings:
         return self.data is None if self.compare is None else self.compare
 
 
-@dataclass(frozen=True)
-class Row:
-    """What one way came to.
-
-    Attributes
-    ----------
-    way : str
-    accuracy, macro_f1 : float
-        On the images that were not trained on, after the last epoch.
-    seconds : float
-        Of training: without validation, and without compiling kernels.
-    """
-
-    way: str
-    accuracy: float
-    macro_f1: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class FinetuneResult:
-    """What `finetune` came to; printed, the final table.
-
-    Attributes
-    ----------
-    rows : list of Row
-        One a way; the last one is the way of `model.h5`.
-    classes : list of str
-    train_images, validation_images : int
-    folder : Path
-        The run's folder; metrics in detail and learning curves stand in its `metrics.json`.
-    seconds, compile_seconds : float
-        Of everything, and of compiling kernels in it (0 once they are compiled).
-    skipped_images : int
-        Images that were left out because they cannot be read.
-    """
-
-    rows: list[Row]
-    classes: list[str]
-    train_images: int
-    validation_images: int
-    folder: Path
-    seconds: float
-    compile_seconds: float
-    skipped_images: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
-        return {**asdict(self), "folder": self.folder.as_posix()}
-
-    def __str__(self) -> str:
-        width = max(len(row.way) for row in self.rows)
-        head = f"{'':{width}}  accuracy  macro F1  seconds"
-        rule = "-" * len(head)
-        rows = [f"{row.way:{width}}  {row.accuracy:8.1%}  {row.macro_f1:8.3f}  {row.seconds:7.1f}" for row in self.rows]
-        images = (
-            f"{self.train_images:,} images to train on, {self.validation_images:,} to test, {len(self.classes)} classes"
-        )
-        images += f", {self.skipped_images:,} left out" if self.skipped_images else ""
-        times = f"{self.seconds:.1f} s in all, {self.compile_seconds:.1f} s of it compiling"
-        return "\n".join([head, rule, *rows, rule, images, times, f"results: {self.folder}"])
-
-
-def finetune(settings: Settings, announce: Announce | None = print) -> FinetuneResult:
+def finetune(
+    settings: Settings, announce: Announce | None = print, *, resumed: Resumed | None = None
+) -> FinetuneResult:
     """Fine-tune a pretrained network, and report.
 
     Parameters
@@ -157,6 +112,8 @@ def finetune(settings: Settings, announce: Announce | None = print) -> FinetuneR
     settings : Settings
     announce : callable, optional
         Gets a line of text at each step; None: quiet, without a progress bar.
+    resumed : Resumed, optional
+        The run that goes on; see `minicnn.training.resume`.
 
     Returns
     -------
@@ -185,22 +142,41 @@ def finetune(settings: Settings, announce: Announce | None = print) -> FinetuneR
     if source.skipped:
         say(f"{len(source.skipped):,} images cannot be read and are left out; the first: {source.skipped[0][1]}")
     say(pretrained.describe(source.classes))
-    folder = RunFolder(settings.out, source.name)
+    tables = _tables(settings, pretrained, source, ways)
+    if resumed is not None:
+        tables = resumed.checked(tables)
+    about = {"images": tables["data"]["fingerprint"], "weights": tables["network"]["sha256"], "seed": settings.seed}
+    folder = RunFolder(settings.out, source.name) if resumed is None else resumed.folder
+    files = WayFiles(folder.path, source.classes, about, settings.checkpoint_every, say)
+    say(f"checkpoints: {files.folder}, after epochs and every {_every(settings)}")
     try:
-        folder.write_settings(_tables(settings, pretrained, source, ways))
+        folder.write_settings(tables)
         with CompileClock(_once(say, "compiling kernels for this machine; later runs find them compiled ...")) as clock:
             journey.warm_up()
             if clock.kernels:
                 say(f"compiled {len(clock.kernels)} kernels in {clock.seconds:.1f} s")
             outcomes = []
             for way in ways:
-                outcomes.append(journey.go(way, _on_epoch(folder, pretrained, source, way is ways[-1])))
-                say(str(outcomes[-1]))
+                outcome = files.outcome(way)
+                if outcome is None:
+                    on_epoch = _on_epoch(folder, pretrained, source, way is ways[-1])
+                    outcome = journey.go(way, on_epoch, files.checkpoints(way))
+                    files.finish(way, outcome, settings.keep_checkpoints)
+                outcomes.append(outcome)
+                say(str(outcome))
         _report(folder, source, outcomes, clock.seconds)
-    except BaseException:
-        if not (folder.path / "model.h5").exists():
+        if not settings.keep_checkpoints:
+            files.remove()
+    except BaseException as error:
+        if not (files.exist or resumed or (folder.path / "model.h5").exists()):
             folder.discard()
+        elif isinstance(error, DivergedError):
+            say(f"the weights after the last whole epoch, if there was one, are in {folder.path / 'model.h5'}")
+        else:
+            say(f"to go on: minicnn finetune --resume {shlex.quote(str(folder.path))}")
         raise
+    finally:
+        folder.unlock()
     return FinetuneResult(
         rows=[
             Row(o.way.name, o.evaluation.metrics.accuracy, o.evaluation.metrics.macro_f1, o.seconds) for o in outcomes
@@ -216,7 +192,7 @@ def finetune(settings: Settings, announce: Announce | None = print) -> FinetuneR
 
 
 def _on_epoch(folder: RunFolder, pretrained: Pretrained, source: Source, is_last: bool) -> Any:
-    """Of the last way, the checkpoints are kept."""
+    """Of the last way, the weights are kept."""
     if not is_last:
         return None
     info = pretrained.info_for(source.classes, f"{source.name}, {len(source.train):,} images")
@@ -224,8 +200,11 @@ def _on_epoch(folder: RunFolder, pretrained: Pretrained, source: Source, is_last
 
 
 def _report(folder: RunFolder, source: Source, outcomes: list[Outcome], compile_seconds: float) -> None:
-    """`metrics.json` and the pictures."""
+    """The pictures, and at last `metrics.json`, by which a run is finished."""
     asked = outcomes[-1]
+    title = f"{source.name}, {len(source.train):,} images to train on"
+    histories = {outcome.way.name: outcome.history for outcome in outcomes}
+    folder.write_pictures(histories, asked.evaluation.metrics, title, asked.way.name)
     folder.write_metrics(
         {
             "way": asked.way.name,
@@ -246,9 +225,6 @@ def _report(folder: RunFolder, source: Source, outcomes: list[Outcome], compile_
             ],
         }
     )
-    title = f"{source.name}, {len(source.train):,} images to train on"
-    histories = {outcome.way.name: outcome.history for outcome in outcomes}
-    folder.write_pictures(histories, asked.evaluation.metrics, title, asked.way.name)
 
 
 def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: list[Way]) -> dict[str, Any]:
@@ -266,8 +242,10 @@ def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: li
             "train_images": len(source.train),
             "validation_images": len(source.validation),
             "skipped_images": len(source.skipped),
+            "fingerprint": f"{fingerprint(source.train)[:32]}{fingerprint(source.validation)[:32]}",
         },
         "network": {
+            "sha256": _sha256(pretrained.path),
             "architecture": pretrained.info.architecture,
             "arguments": pretrained.info.arguments,
             "input_size": pretrained.info.input_size,
@@ -281,6 +259,19 @@ def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: li
 
 def _images(source: Source) -> str:
     return f"{len(source.train):,} images to train on, {len(source.validation):,} to test"
+
+
+def _every(settings: Settings) -> str:
+    return (
+        settings.checkpoint_every.replace("min", " minutes")
+        if "min" in settings.checkpoint_every
+        else (f"{settings.checkpoint_every} steps")
+    )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _once(say: Announce, line: str) -> Announce:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 # What data sets keep their content in. Images in memory count with every bit, files with their place and size.
-CONTENT = ("classes", "labels", "targets", "images", "indices", "transform")
+CONTENT = ("classes", "labels", "targets", "images", "indices", "source", "index", "split", "transform")
 PARTS = ("dataset", "datasets")
 FILES = ("samples", "path")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -63,6 +63,17 @@ class History:
     def column(self, name: str) -> list[Any]:
         """One value of all epochs: `history.column("train_loss")`."""
         return [getattr(epoch, name) for epoch in self.epochs]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """All values by name, without those that no epoch has."""
+        return {name: column for name, column in self.as_dict().items() if None not in column}
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> History:
+        """The reverse of `columns`, from arrays."""
+        empty = dict.fromkeys(("validation_loss", "validation_accuracy", "macro_f1"))
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return cls([Epoch(**{**empty, **dict(zip(columns, row, strict=True))}) for row in rows])
 
     @property
     def seconds(self) -> float:

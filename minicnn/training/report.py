@@ -7,6 +7,9 @@
 | `curves.png`, `confusion.png` | the same as pictures |
 | `model.h5` | the trained network, after the last epoch (`minicnn.weights`) |
 | `best.h5` | the same after the epoch that did best on the validation images |
+| `checkpoints/` | while it runs: whole states, from which `minicnn finetune --resume` goes on (`way_files.py`) |
+
+`metrics.json` is written last: a run that has it is finished.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import Any
 
 import minicnn
 from minicnn.errors import ArgumentError
-from minicnn.files import cannot_write, write_atomically
+from minicnn.files import cannot_write, remove_leftovers, write_atomically
 from minicnn.training import pictures, toml
 from minicnn.training.history import History
 from minicnn.training.metrics import Metrics
@@ -49,12 +52,14 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike[str] | None = None, name: str = "run") -> None:
         self._is_new = True
+        self._lock: int | None = None
         try:
             self.path = _next_free(name) if path is None else self._at(Path(path).expanduser())
         except OSError as error:
             raise cannot_write(path if path is not None else RUNS, error) from None
         try:
             write_atomically(self.path / "run.toml", "")  # a folder that takes no files is found before the training
+            self.lock()
         except BaseException:
             self.discard()
             raise
@@ -62,7 +67,8 @@ class RunFolder:
     def _at(self, path: Path) -> Path:
         self._is_new = not path.exists()
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
+        remove_leftovers(path)
+        if any(entry.name != "run.toml" or entry.stat().st_size for entry in path.iterdir()):  # killed at its birth
             raise ArgumentError(
                 "the folder is not empty",
                 called=str(path),
@@ -72,8 +78,51 @@ class RunFolder:
             )
         return path
 
+    @classmethod
+    def reopen(cls, path: str | os.PathLike[str]) -> RunFolder:
+        """The folder of a run that is to go on."""
+        folder = cls.__new__(cls)
+        folder.path, folder._is_new, folder._lock = Path(path).expanduser(), False, None
+        called, hint = os.fspath(path), "give the folder of a run that was interrupted"
+        if not folder.path.is_dir():
+            raise ArgumentError("there is no such run", called=called, rule="a folder with run.toml", hint=hint)
+        if not (folder.path / "run.toml").is_file():
+            raise ArgumentError("not a run", called=called, rule="a folder with run.toml", hint=hint)
+        folder.lock()
+        remove_leftovers(folder.path)
+        return folder
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.path / "metrics.json").exists()
+
+    def lock(self) -> None:
+        """Raise if another process is at work here. The system takes the lock away when the process ends, as it may."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        self._lock = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.unlock()
+            raise ArgumentError(
+                "another process is at work in this folder", called=str(self.path), hint="wait for it, or end it"
+            ) from None
+        except OSError:  # a file system without locks
+            self.unlock()
+
+    def unlock(self) -> None:
+        """Let other processes in."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def discard(self) -> None:
         """Remove the files again, and the folder if it was not there before: for a run that came to nothing."""
+        self.unlock()
         for name in FILES:
             (self.path / name).unlink(missing_ok=True)
         if self._is_new:

@@ -27,7 +27,7 @@ from minicnn.errors import ArgumentError, DivergedError, MinicnnError, WeightsEr
 from minicnn.training.checkpoints import Checkpoints
 from minicnn.training.divergence import held_by_parameters
 from minicnn.training.fingerprint import fingerprint
-from minicnn.training.history import Epoch, History
+from minicnn.training.history import History
 from minicnn.training.interrupts import CtrlC
 from minicnn.training.position import Position
 from minicnn.training.state import State
@@ -151,9 +151,7 @@ class Saver:
         memory = optimizer["state"].items()
         arrays = {f"model.{name}": array for name, array in trainer.model.state_dict().items()}
         arrays |= {f"optimizer.{i}.{k}": v for i, kept in memory for k, v in kept.items() if isinstance(v, np.ndarray)}
-        for name, column in trainer.history.as_dict().items():
-            if None not in column:
-                arrays[f"history.{name}"] = np.array(column)
+        arrays |= {f"history.{name}": np.array(column) for name, column in trainer.history.columns().items()}
         groups = [{**group, "lr": rate} for group, rate in zip(optimizer["param_groups"], self.rates, strict=True)]
         values = {
             "about": self.about,
@@ -180,7 +178,7 @@ class Saver:
         called = str(self.checkpoints.last)
         try:
             check(state.values["about"], self.about, called)
-            history = _history(state)
+            history = History.from_columns(state.part("history"))
             self._restore_files(history, called)
             self._load(state)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -188,6 +186,7 @@ class Saver:
                 raise
             raise WeightsError("a checkpoint that minicnn did not write", called=called, seen=repr(error)) from None
         self.trainer.history = history
+        self.checkpoints.announce(f"going on from {self.trainer.position}: {called}")
 
     def _load(self, state: State) -> None:
         trainer, values = self.trainer, state.values
@@ -239,19 +238,12 @@ class Saver:
 
 def check(found: dict[str, Any], own: dict[str, Any], called: str) -> None:
     """Raise for the first thing that differs between a checkpoint and what is to go on from it."""
-    for name, problem in WHAT_DIFFERS.items():
+    for name in own:
         if found[name] != own[name]:
             hint = "install that version, or start anew" if name == "minicnn" else ""
             raise ArgumentError(
-                problem, called=called, seen=str(found[name])[:120], rule=str(own[name])[:120], hint=hint
+                WHAT_DIFFERS[name], called=called, seen=str(found[name])[:120], rule=str(own[name])[:120], hint=hint
             )
-
-
-def _history(state: State) -> History:
-    columns = {name: column.tolist() for name, column in state.part("history").items()}
-    optional = dict.fromkeys(("validation_loss", "validation_accuracy", "macro_f1"))
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return History([Epoch(**{**optional, **row}) for row in rows])
 
 
 def _loader_state(loader: Any, is_running: bool) -> dict[str, int] | None:

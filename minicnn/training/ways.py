@@ -15,6 +15,7 @@ import minicnn
 from minicnn import nn, optim
 from minicnn.data import DataLoader
 from minicnn.training import freezing, sources
+from minicnn.training.checkpoints import Checkpoints
 from minicnn.training.evaluation import Evaluation
 from minicnn.training.features import features
 from minicnn.training.history import Epoch, History
@@ -129,7 +130,12 @@ class Journey:
         batch = [next(iter(self._training_loader(self.source.train)))]
         _trainer(model, 1e-3, False).fit(batch, batch)
 
-    def go(self, way: Way, on_epoch: Callable[[nn.Module], Callable[[Epoch], Any]] | None = None) -> Outcome:
+    def go(
+        self,
+        way: Way,
+        on_epoch: Callable[[nn.Module], Callable[[Epoch], Any]] | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> Outcome:
         """Go one way to its end.
 
         Parameters
@@ -137,6 +143,8 @@ class Journey:
         way : Way
         on_epoch : callable, optional
             From the network to what is called after each epoch.
+        checkpoints : Checkpoints, optional
+            Where states of the way are written; it goes on from the furthest that is there.
         """
         model = learner = self.build(way)
         train, validation, seconds = self.source.train, self.source.validation, 0.0
@@ -148,7 +156,8 @@ class Journey:
             validation = features(model, learner, self._evaluation_loader(validation), self.source.classes)
         trainer = _trainer(learner, way.lr, self.progress, on_epoch and on_epoch(model))
         loaders = self._training_loader(train), self._evaluation_loader(validation)
-        history = trainer.fit(*loaders, self.epochs, name=f"{way.name},")
+        resume = checkpoints is not None
+        history = trainer.fit(*loaders, self.epochs, name=f"{way.name},", checkpoints=checkpoints, resume=resume)
         return Outcome(way, cast(Evaluation, trainer.evaluation), history, seconds + history.seconds)
 
     def _training_loader(self, dataset: Any) -> DataLoader:
