@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -37,7 +36,8 @@ from minicnn.study.machine import describe
 
 RESULT = Path(__file__).resolve().parent / "results" / "loading.json"
 PHOTOGRAPHS, SHORT, LONG, SMALL = 256, 160, 213, 64
-BATCH = {64: 64, 128: 32, 224: 16}
+BATCH = {64: 32, 128: 16, 224: 8}
+ROUNDS = 3
 WORKERS = ((0, "threads"), (1, "threads"), (2, "threads"), (1, "processes"), (2, "processes"))
 IMAGENET = Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
@@ -61,18 +61,22 @@ def augment(size: int) -> Compose:
 
 
 def rate(batches: Iterator[tuple[Any, Any]], use: Callable[[Any, Any], Any], seconds: float) -> float:
-    """Images a second, median over rounds of `seconds` / 5; what the first four batches cost does not count."""
+    """Images a second, the best of a few rounds; what comes first (compiling, batches read ahead) does not count."""
     rates = []
-    for images, labels in itertools.islice(batches, 4):
+    for images, labels in itertools.islice(batches, 5 if use is nothing else 2):
         use(images, labels)
-    for _ in range(5):
+    for _ in range(ROUNDS):
         count, start = 0, time.perf_counter()
-        while not count or time.perf_counter() < start + seconds / 5:
+        while not count or time.perf_counter() < start + seconds / ROUNDS:
             images, labels = next(batches)
             use(images, labels)
             count += len(images)
         rates.append(count / (time.perf_counter() - start))
-    return statistics.median(rates)
+    return max(rates)
+
+
+def nothing(images: Any, labels: Any) -> None:
+    """A loop that only loads."""
 
 
 def endless(loader: DataLoader) -> Iterator[tuple[Any, Any]]:
@@ -109,7 +113,7 @@ def measure(source: str, dataset: Any, size: int, seconds: float) -> dict[str, A
         loader = DataLoader(
             dataset, BATCH[size], shuffle=True, seed=0, drop_last=True, num_workers=number, workers=kind
         )
-        for part, use in (("alone", lambda images, labels: None), ("fed", step)):
+        for part, use in (("alone", nothing), ("fed", step)):
             with closing(endless(loader)) as batches:
                 row[part][name] = rate(batches, use, seconds)
         print(

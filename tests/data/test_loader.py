@@ -360,6 +360,14 @@ def test_images_of_different_shapes(workers):
     )
 
 
+def test_images_of_different_dtypes():
+    samples = [(np.zeros((1, 1, 1), dtype), 0) for dtype in (np.float32, np.float64)]
+    with pytest.raises(
+        DataError, match="different dtypes in a batch; seen sample 0 float32, sample 1 float64; rule: one"
+    ):
+        epoch_of(DataLoader(samples, 2))
+
+
 @pytest.mark.parametrize(
     ("samples", "error", "text"),
     [
