@@ -49,7 +49,11 @@ def download_weights(
         except WeightsError:
             path.unlink()  # damaged since; made anew
     source = fetch(name, folder=folder, address=address, timeout=timeout, show=show)
-    report = import_weights(source, path, item.architecture)
-    state, info = weight_files.read(path)
+    imported = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # without what was published about it
+    try:
+        report = import_weights(source, imported, item.architecture)
+        state, info = weight_files.read(imported)
+    finally:
+        imported.unlink(missing_ok=True)
     weight_files.save(path, state, replace(info, **item.info_fields()))
     return path, report
