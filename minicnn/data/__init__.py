@@ -24,8 +24,10 @@
 | `arrays.py` | `ArrayDataset`: images in memory; `Subset`: some images of any data set |
 | `builtin.py` | `digits()`, `fashion_mnist()`: real images without a folder of one's own |
 | `splits.py` | `stratified_split`, `stratified_parts`, `stratified_folds`: every class in each part |
-| `transforms/` | from an image to an array: `Compose`, `Resize`, `ToTensor`, `Normalize`, random crops and flips |
-| `loader.py` | `DataLoader`: batches, shuffled and augmented by (seed, epoch, sample), on threads |
+| `transforms/` | from an image to an array, under torchvision's names; `MixUp`, `CutMix` for batches |
+| `loader.py` | `DataLoader`: batches, shuffled and augmented by (seed, epoch, sample), on threads or processes |
+| `batch_reader.py` | one batch, whoever reads it |
+| `processes.py` | worker processes; `worker.py`: what each does; `slots.py`: memory that they share with the loader |
 | `randomness.py` | where random transforms get their numbers from |
 | `images.py` | reading one image file that may be broken or hostile |
 
