@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from minicnn.models.alexnet import AlexNet, alexnet
 from minicnn.models.cnn import CNN, cnn
+from minicnn.models.importing import import_weights
 from minicnn.models.inception import Inception3, InceptionOutputs, inception_v3
 from minicnn.models.pretrained import check_arguments
 from minicnn.models.resnet import BasicBlock, Bottleneck, ResNet, resnet18, resnet34, resnet50
@@ -49,6 +50,7 @@ __all__ = [
     "alexnet",
     "check_arguments",
     "cnn",
+    "import_weights",
     "inception_v3",
     "resnet18",
     "resnet34",

@@ -28,7 +28,8 @@ from minicnn.weights.importers.hdf5_tree import open_tree
 from minicnn.weights.importers.plain_hdf5 import OWN
 from minicnn.weights.importing import ImportReport, classes_of, convert, stranger
 from minicnn.weights.kinds import first_bytes, kind_of
-from minicnn.weights.names import OPTIONAL, Match, match_names
+from minicnn.weights.matching import Match, match_names
+from minicnn.weights.names import OPTIONAL
 
 Shape = tuple[int, ...]
 IMAGENET_CLASSES = 1000
@@ -92,6 +93,8 @@ def import_weights(
     called = os.fspath(src)
     _check_arguments(arch, num_classes, classes, dst)
     num_classes = len(classes) if num_classes is None and classes is not None else num_classes
+    if Path(dst).exists() and Path(src).exists() and os.path.samefile(src, dst):
+        raise ArgumentError("the new file would replace its source", called=called, hint="give another name")
     if is_home(src):
         raise WeightsError("already a weights file of minicnn", called=called, hint="use it as it is")
     foreign = read_foreign(src)

@@ -14,7 +14,8 @@ import numpy as np
 
 from minicnn.errors import WeightsError
 from minicnn.weights.importers import Foreign, as_float32, dtype_name
-from minicnn.weights.names import OPTIONAL, Match, few
+from minicnn.weights.matching import Match, few
+from minicnn.weights.names import OPTIONAL
 
 Shape = tuple[int, ...]
 CLASS_LISTS = ("classes", "class_names", "labels", "categories")

@@ -13,7 +13,8 @@ from minicnn.errors import ArgumentError, WeightsError
 from minicnn.models.importing import import_weights
 from minicnn.weights.importers import Foreign
 from minicnn.weights.importing import ImportReport, convert
-from minicnn.weights.names import MAPS, match_names
+from minicnn.weights.matching import match_names
+from minicnn.weights.names import MAPS
 
 
 def random_state(model):
