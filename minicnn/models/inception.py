@@ -110,7 +110,7 @@ class Inception3(nn.Module):
         self.fc = nn.Linear(share(2048), num_classes)
         for name, module in self.named_modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
-                nn.init.normal_(module.weight, std={"AuxLogits.conv1.conv": 0.01, "AuxLogits.fc": 0.001}.get(name, 0.1))
+                nn.init.normal_(module.weight, std=0.001 if name == "AuxLogits.fc" else 0.1)
 
     def forward(self, x: Tensor) -> Tensor | InceptionOutputs:
         """Images (N, in_channels, H, W) to logits (N, num_classes); in training with `aux_logits` to both logits.
