@@ -10,6 +10,7 @@ import torch_files
 from compare import assert_close
 
 from minicnn import Tensor, models, no_grad, weights
+from minicnn.errors import WeightsError
 from minicnn.models.importing import import_weights
 from minicnn.weights.importers import as_float32, read_foreign
 
@@ -99,6 +100,15 @@ def test_whole_networks(save, tmp_path, network):
     report = import_weights(tmp_path / "r.pth", tmp_path / "r.h5", "resnet18")
     assert (len(report.loaded), report.missing, report.unexpected, report.renamed) == (122, [], [], [])
     assert_same_logits(tmp_path / "r.h5", network)
+
+
+def test_half_a_download_says_how_long_the_whole_is(tmp_path, network):
+    torch.save(network.state_dict(), tmp_path / "whole.pth")
+    content = (tmp_path / "whole.pth").read_bytes()
+    for size in (20_000, len(content) // 2, len(content) - 1):
+        (tmp_path / "half.pth").write_bytes(content[:size])
+        with pytest.raises(WeightsError, match=f"cut off.*seen {size:,} bytes; rule: {len(content):,} bytes"):
+            read_foreign(tmp_path / "half.pth")
 
 
 def test_a_training_checkpoint(tmp_path, network):

@@ -141,7 +141,7 @@ def _cut_off(data: Any, path: str) -> WeightsError:
     except CutOffError:
         pass
     else:
-        needed = f"{_whole_size(data, name, machine):,} bytes"
+        needed = _whole_size(data, name, machine)
     return WeightsError(
         "a PyTorch checkpoint (zip) that is cut off (half a download?)",
         called=path,
@@ -151,7 +151,7 @@ def _cut_off(data: Any, path: str) -> WeightsError:
     )
 
 
-def _whole_size(data: Any, name: bytes, machine: _Machine) -> int:
+def _whole_size(data: Any, name: bytes, machine: _Machine) -> str:
     """The size of the whole file: entries are laid out as PyTorch does it, in the order of those that are there."""
     folder = name.removesuffix(b"data.pkl")
     seen: list[bytes] = []
@@ -176,4 +176,5 @@ def _whole_size(data: Any, name: bytes, machine: _Machine) -> int:
     for entry in order:
         begin = end + zip_container.LOCAL_SIZE + len(entry) + SMALLEST_EXTRA
         end = math.ceil(begin / ALIGNMENT) * ALIGNMENT + sizes[entry] + DESCRIPTOR
-    return end + sum(zip_container.CENTRAL_SIZE + len(entry) for entry in [name, *order]) + ENDS
+    size = end + sum(zip_container.CENTRAL_SIZE + len(entry) for entry in [name, *order]) + ENDS
+    return f"{'' if seen else 'about '}{size:,} bytes"  # which small entries there are, only the file's version says
