@@ -40,6 +40,19 @@ class Process(Numbered):
         return super().__getitem__(index)[0], os.getpid()
 
 
+class Sent(Numbered):
+    """The label tells how often a data set of this class was sent to the process that reads it."""
+
+    times = 0
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        Sent.times += 1
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return super().__getitem__(index)[0], Sent.times
+
+
 class PixelLimit(Numbered):
     """The label is Pillow's limit for images."""
 

@@ -51,8 +51,8 @@ class DataLoader:
     workers : str
         "threads": decoding, scaling and arithmetic run side by side, since Pillow and NumPy let go of Python's lock
         meanwhile. A data set or transform of one's own must be usable from several threads.
-        "processes": for slow Python code of one's own. The data set is pickled and sent to each process at the start of
-        an epoch; images come back through shared memory. Linux and macOS.
+        "processes": for slow Python code of one's own. The data set is pickled and sent to each process, again at the
+        start of an epoch before which it was changed; images come back through shared memory. Linux and macOS.
     batch_transform : callable, optional
         From arrays (images, labels) to such, for a whole batch: `MixUp`, `CutMix`. Workers do it.
 

@@ -15,6 +15,7 @@ loader is killed, they go away.
 from __future__ import annotations
 
 import ast
+import hashlib
 import multiprocessing
 import os
 import pickle
@@ -55,6 +56,7 @@ class Processes:
 
     def __init__(self, count: int, ahead: int) -> None:
         self._workers: list[_Worker] = []
+        self._digest = b""  # of the data set that the workers have
         self.stop = weakref.finalize(self, _stop, self._workers, os.getpid())
         for _ in range(count):
             self._workers.append(_Worker(ahead))
@@ -70,8 +72,11 @@ class Processes:
         batches : range
             Numbers of batches.
         """
+        *beginning, data = message
+        digest = hashlib.blake2b(data).digest()
         for worker in self._workers:
-            worker.send(message, "the start of an epoch")
+            worker.send((*beginning, None if digest == self._digest else data), "the start of an epoch")
+        self._digest = digest
         turns = self._turns(batches)
         waiting: deque[Turn] = deque()
 
@@ -171,9 +176,9 @@ def _stop(workers: list[_Worker], owner: int) -> None:
 
 
 def epoch_message(reader: BatchReader) -> Message:
-    """What workers need for an epoch. It is sent anew for each: the data set may have been changed in between."""
+    """What workers need for an epoch; the data set comes last, pickled: it may have been changed since the last one."""
     try:
-        data = pickle.dumps(reader, protocol=5)
+        data = pickle.dumps((reader.dataset, reader.batch_transform), protocol=5)
     except MinicnnError:
         raise
     except Exception as error:  # pickle raises errors of many kinds
@@ -186,7 +191,8 @@ def epoch_message(reader: BatchReader) -> Message:
         ) from None
     # Pillow's limit for images, which the user may have raised; 0 where Pillow is not in use
     pixels = getattr(sys.modules.get("PIL.Image"), "MAX_IMAGE_PIXELS", 0)
-    return "epoch", _main_module() if MAIN in data else None, pixels, data
+    settings = reader.order, reader.batch_size, reader.seed, reader.epoch
+    return "epoch", settings, _main_module() if MAIN in data else None, pixels, data
 
 
 def _main_module() -> tuple[str, str]:

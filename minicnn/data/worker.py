@@ -24,14 +24,19 @@ from minicnn.errors import DataError
 
 def main(connection: Connection, slots: list[Slot]) -> None:
     """Answer until the connection ends."""
-    reader: BatchReader | Exception = DataError("no epoch", called="minicnn.data.worker")
+    source: Any = None  # data set and batch transform
+    reader: Any = None
     while True:
         try:
             request, *values = connection.recv()
         except (EOFError, OSError):
             return
         if request == "epoch":
-            reader = _begin(*values)
+            (order, batch_size, seed, epoch), *values = values
+            source = reader = _source(source, *values)
+            if not isinstance(source, Exception):
+                dataset, batch_transform = source
+                reader = BatchReader(dataset, order, batch_size, seed, epoch, batch_transform)
             continue
         batch, slot = values
         try:
@@ -44,16 +49,21 @@ def main(connection: Connection, slots: list[Slot]) -> None:
             return
 
 
-def _begin(main_module: tuple[str, str] | None, pixels: int | None, reader: bytes) -> Any:
-    """The reader of an epoch; or the exception that every batch of it will raise."""
+def _source(old: Any, main_module: tuple[str, str] | None, pixels: int | None, data: bytes | None) -> Any:
+    """Data set and batch transform of an epoch, or the exception that every batch of it will raise.
+
+    `data` is None where they are the same as before: a data set may keep much, and take long to open.
+    """
     try:
         if pixels != 0:
             from PIL import Image
 
             Image.MAX_IMAGE_PIXELS = pixels
+        if data is None:
+            return old
         if main_module is not None:
             _import_main(*main_module)
-        return pickle.loads(reader)
+        return pickle.loads(data)
     except Exception as error:
         failure = DataError(
             "the data set does not arrive in a worker process",

@@ -115,8 +115,10 @@ def test_processes_stay_for_the_next_epoch_until_closed():
     assert len(set(first)) == 2
     assert os.getpid() not in first
     assert labels_of(loader) == first
-    loader.dataset = loading_work.Numbered(3)  # a data set that was changed in between is seen
-    assert labels_of(loader) == [0, 1, 2]
+    loader.dataset = loading_work.Sent(2)
+    assert labels_of(loader) == labels_of(loader) == [1, 1]
+    loader.dataset.count = 3  # a data set that was changed in between is sent again
+    assert labels_of(loader) == [2, 2, 2]
     assert len(copy.deepcopy(loader)) == 3  # a copy would start its own
     assert set(footprint()[1]) - set(before[1]) == {str(process) for process in set(first)}
     loader.close()
