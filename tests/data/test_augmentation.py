@@ -87,7 +87,7 @@ def test_where_no_part_fits_it_is_the_middle(size, ratio, part):
 def test_everything_is_resized_and_interpolations_differ():
     image = photo(16, 16)
     whole = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0)}
-    for name in ("nearest", "bilinear", "bicubic"):
+    for name in ("nearest", "bilinear", "bicubic", "lanczos"):
         expected = image.resize((6, 9), Image.Resampling[name.upper()])
         assert same(RandomResizedCrop((9, 6), **whole, interpolation=name)(image), expected)
 
@@ -278,7 +278,11 @@ def test_repr_is_the_call():
         (lambda: RandomResizedCrop(8, ratio=(1, float("nan"))), "ratio[1] is not a finite number"),
         (
             lambda: RandomResizedCrop(8, interpolation="lanczos5"),
-            "an unknown interpolation; seen interpolation='lanczos5'; rule: one of nearest, bilinear, bicubic",
+            "an unknown interpolation; seen interpolation='lanczos5'; rule: one of nearest, bilinear, bicubic, box",
+        ),
+        (
+            lambda: RandomRotation(9, interpolation="box"),
+            "seen interpolation='box'; rule: one of nearest, bilinear, bic",
         ),
         (lambda: ColorJitter(-0.1), "ColorJitter: brightness is out of range; seen brightness=-0.1; rule: 0 or more"),
         (lambda: ColorJitter(hue=0.6), "ColorJitter: hue is out of range; seen hue=0.6; rule: 0 .. 0.5"),

@@ -13,7 +13,7 @@ from minicnn.data.checks import height_width
 from minicnn.data.images import refuse_bomb
 from minicnn.data.randomness import sample_generator
 from minicnn.data.transforms.compose import Transform, as_image
-from minicnn.data.transforms.geometry import crop, only_number
+from minicnn.data.transforms.geometry import INTERPOLATIONS, crop, only_number
 from minicnn.data.transforms.sampling import TRIES, interpolation_name, interval, positive
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class RandomResizedCrop(Transform):
     ratio : (smallest, largest)
         Width / height of the part; its logarithm is uniform.
     interpolation : str
-        "bilinear", "bicubic" or "nearest". The first two are smoothed where they shrink (antialias), as Pillow does.
+        As in `Resize`; smoothed where it shrinks (antialias).
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class RandomResizedCrop(Transform):
         self.size = height_width(called, only_number(size))
         self.scale = positive(called, "scale", interval(called, "scale", scale, 0, 1))
         self.ratio = positive(called, "ratio", interval(called, "ratio", ratio, 0, math.inf))
-        self.interpolation = interpolation_name(called, interpolation)
+        self.interpolation = interpolation_name(called, interpolation, INTERPOLATIONS)
         refuse_bomb(called, self.size)
 
     def __call__(self, image: Any) -> Image.Image:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minicnn.data.checks import real
 from minicnn.data.randomness import sample_generator
 from minicnn.data.transforms.compose import Transform, as_image
-from minicnn.data.transforms.geometry import check_fill, colour_of
+from minicnn.data.transforms.geometry import INTERPOLATIONS, check_fill, colour_of
 from minicnn.data.transforms.sampling import interpolation_name, interval
 from minicnn.errors import ArgumentError
 
@@ -47,7 +47,7 @@ class RandomRotation(Transform):
                 raise ArgumentError("degrees is negative", called=called, seen=f"degrees={degrees!r}", rule="0 or more")
             degrees = (-degrees, degrees)
         self.degrees = interval(called, "degrees", degrees, -math.inf, math.inf)
-        self.interpolation = interpolation_name(called, interpolation)
+        self.interpolation = interpolation_name(called, interpolation, INTERPOLATIONS[:3])
         self.expand = bool(expand)
         if center is not None and (not isinstance(center, (list, tuple)) or len(center) != 2):
             raise ArgumentError("center is no point", called=called, seen=f"center={center!r}", rule="(x, y)")

@@ -9,7 +9,6 @@ from minicnn.data.checks import real
 from minicnn.errors import ArgumentError
 
 TRIES = 10  # a part that does not fit into the image is drawn again so often
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic")  # torchvision's names; each is a filter of Pillow, in capitals
 
 
 def probability(called: str, p: Any) -> float:
@@ -44,13 +43,13 @@ def positive(called: str, name: str, values: tuple[float, float]) -> tuple[float
     return values
 
 
-def interpolation_name(called: str, interpolation: Any) -> str:
-    """`interpolation` as given, if Pillow has a filter of that name."""
-    if interpolation not in INTERPOLATIONS:
+def interpolation_name(called: str, interpolation: Any, allowed: tuple[str, ...]) -> str:
+    """`interpolation` as given, if it is allowed."""
+    if interpolation not in allowed:
         raise ArgumentError(
             "an unknown interpolation",
             called=called,
             seen=f"interpolation={interpolation!r}",
-            rule=f"one of {', '.join(INTERPOLATIONS)}",
+            rule=f"one of {', '.join(allowed)}",
         )
     return interpolation
