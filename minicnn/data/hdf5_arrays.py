@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.data.hdf5_texts import DamagedError, read_texts
 from minicnn.data.images import shown
 from minicnn.errors import DataError, MinicnnError, MissingPackageError
 
@@ -173,8 +174,34 @@ class ArrayFile:
             raise DataError("not a list of texts", called=where, rule=f"1 to {MOST_CLASSES:,} texts")
         if attribute.get_storage_size() > LONGEST_TEXT:
             raise DataError("too long", called=where, rule=f"at most {LONGEST_TEXT:,} bytes")
-        values = self._file.attrs[name]
-        return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
+        if kind.is_variable_str():
+            values = self._long_texts(name, count)
+        else:
+            array = np.empty(attribute.shape, attribute.dtype)
+            attribute.read(array)
+            values = array.tolist()
+        return [value.decode("utf-8", "replace") for value in values]
+
+    def _long_texts(self, name: str, count: int) -> list[bytes]:
+        from h5py import h5g, h5o
+
+        with open(self.called, "rb") as file:
+
+            def read(place: int, size: int) -> bytes:
+                if not 0 <= place <= place + size <= self._size:
+                    raise DamagedError(f"{size:,} bytes at {place:,}, a file of {self._size:,}")
+                return read_at(file.fileno(), place, size, self.called)
+
+            try:
+                return read_texts(read, h5o.get_info(h5g.open(self._file.id, b"/")).addr, name, count)
+            except DamagedError as problem:
+                raise DataError(
+                    "texts that cannot be read",
+                    called=f"{self.called}: attribute {name!r}",
+                    seen=str(problem),
+                    rule="short texts, or texts of a fixed length (numpy's dtype S)",
+                    hint="or pass classes=[...]",
+                ) from None
 
     def _chunked(self, dataset: Any, plan: Any, where: str, shape: tuple[int, ...], dtype: np.dtype) -> StoredArray:
         filters = tuple(plan.get_filter(i)[0] for i in range(plan.get_nfilters()))

@@ -29,7 +29,7 @@ from minicnn.data.images import decode_image, refuse_bomb, shown
 from minicnn.errors import ArgumentError, DataError, MinicnnError
 
 BYTES, OFFSETS, LABELS, IMAGES = "jpeg", "offsets", "labels", "images"  # names of arrays
-CLASSES, CHECKSUMS = "classes", "sha256"  # names of attributes
+CLASSES, CHECKSUMS = "classes", "minicnn_sha256"  # names of attributes
 
 
 class HDF5Images:

@@ -67,8 +67,8 @@ def write_image_set(
     shrink = _Shrink(None if size is None else integer("write_image_set", "size", size, 1), quality)
     try:
         with replacing(path) as temporary, h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-            file.attrs[CLASSES] = classes
+            file.attrs["format"], file.attrs["version"] = np.bytes_(FORMAT), VERSION
+            file.attrs[CLASSES] = _texts(classes)
             checksums = []
             for name, dataset in parts.items():
                 group = file.create_group(name) if name else file
@@ -77,9 +77,14 @@ def write_image_set(
                 with tempfile.TemporaryFile(dir=os.path.dirname(temporary) or ".") as spool:
                     stored, checksum = write(group, dataset, shrink, spool, progress)
                 checksums.append(f"{name}/{stored} {checksum}")
-            file.attrs[CHECKSUMS] = checksums
+            file.attrs[CHECKSUMS] = _texts(checksums)
     except (OSError, RuntimeError) as error:  # HDF5 on a full disk
         raise cannot_write(path, error if isinstance(error, OSError) else OSError(str(error))) from None
+
+
+def _texts(texts: list[str]) -> np.ndarray:
+    """UTF-8, all of the length of the longest: they stand in the attribute itself, and need no heap."""
+    return np.array([text.encode() for text in texts], np.bytes_)
 
 
 class _Shrink:

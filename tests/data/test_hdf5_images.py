@@ -146,6 +146,39 @@ def test_threads_forks_and_pickles_read_the_same(folder, tmp_path):
         assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.parametrize("version", ["earliest", "v110", "latest"])
+def test_names_of_classes_of_any_length(folder, tmp_path, version):
+    path = tmp_path / "set.h5"
+    names = ["a", "größte Wespe " * 200, "", "✓"]
+    with h5py.File(path, "w", libver=version) as file:
+        for i in range(20):  # a header in several parts
+            file.attrs[f"note{i}"] = "x" * 50 * (version == "earliest" or i < 5)
+        file["labels"] = np.zeros(2, np.int64)
+        file["images"] = np.zeros((2, 3, 3), np.uint8)
+        file.attrs["classes"] = names
+        dense = version != "earliest" and len(file.attrs) > 8
+    if dense:  # from eight attributes on, newer forms keep them elsewhere
+        assert "attribute 'classes': texts that cannot be read" in refusal(HDF5Images, path)
+    else:
+        assert HDF5Images(path).classes == names
+    many = [f"class {i} é" for i in range(20_000)]
+    write_image_set(path, ArrayDataset(np.zeros((2, 3, 3), np.uint8), np.array([0, 19_999]), many))
+    assert HDF5Images(path).classes == many
+
+
+def test_a_damaged_heap_of_names(tmp_path):
+    path = tmp_path / "set.h5"
+    packed(path)
+    data = path.read_bytes()
+    heap = data.index(b"GCOL")
+    for place, new in ((8, b"\xff" * 8), (8, bytes(8)), (16 + 8, b"\xff" * 8), (16, b"\0\0"), (0, b"g")):
+        path.write_bytes(data[: heap + place] + new + data[heap + place + len(new) :])
+        assert "attribute 'classes': texts that cannot be read" in refusal(HDF5Images, path)
+    # The first object is the free space, of no bytes: HDF5 itself would look at it for ever.
+    path.write_bytes(data[: heap + 16] + bytes(16) + data[heap + 32 :])
+    assert "seen a text of 1 bytes, of which there are 0" in refusal(HDF5Images, path)
+
+
 def test_fletcher32_is_that_of_hdf5(tmp_path):
     rng = np.random.default_rng(0)
     for size in (1, 2, 3, 719, 720, 721, 100_001):
