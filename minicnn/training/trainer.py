@@ -176,7 +176,10 @@ class Trainer:
                 loss, scores = self._step(x, labels, f"epoch {at.epoch}, step {at.step + 1} of {steps}")
                 at.step += 1
                 at.loss += loss * len(labels)
-                at.right += int((scores.argmax(axis=1) == labels.cpu().numpy()).sum())
+                classes = labels.cpu().numpy()
+                if classes.ndim == 2:  # probabilities, of images that were mixed: what they show most of
+                    classes = classes.argmax(axis=1)
+                at.right += int((scores.argmax(axis=1) == classes).sum())
                 at.images += len(labels)
                 at.seconds = before + watch.seconds
                 bar.step(at.loss / at.images, at.right / at.images, at.images / at.seconds)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from compare import assert_close
 
+from minicnn import manual_seed, nn, optim
 from minicnn.data import ArrayDataset, DataLoader, drawing_from
 from minicnn.data.transforms import CutMix, MixUp, RandomChoice
 from minicnn.errors import ArgumentError, DataError, ShapeError
+from minicnn.training import Trainer
 
 
 def batch(count: int = 5, dtype: type = np.float32) -> tuple[np.ndarray, np.ndarray]:
@@ -95,6 +97,22 @@ def test_a_loader_mixes_each_batch_in_its_own_way():
     assert repr(DataLoader(dataset, batch_transform=MixUp(num_classes=3), seed=0)).endswith(
         "num_workers=0, batch_transform=MixUp(alpha=1.0, num_classes=3))"
     )
+
+
+def test_a_network_learns_from_mixed_images():
+    manual_seed(0)
+    labels = np.arange(60) % 3
+    images = np.random.default_rng(0).random((60, 1, 4, 4)).astype(np.float32)
+    images[np.arange(60), 0, labels] += 2  # a bright row tells the class
+    loader = DataLoader(
+        ArrayDataset(images, labels, ["a", "b", "c"]), 12, True, 0, batch_transform=MixUp(num_classes=3)
+    )
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    trainer = Trainer(model, optim.Adam(model.parameters(), lr=0.05), nn.CrossEntropyLoss(), progress=False)
+    history = trainer.fit(loader, epochs=10)
+    assert history[-1].train_loss < 0.8 * history[0].train_loss
+    assert history[-1].train_accuracy > 0.75  # of the class that an image shows most of
+    assert trainer.evaluate(DataLoader(ArrayDataset(images, labels, ["a", "b", "c"]), 60)).metrics.accuracy > 0.95
 
 
 @pytest.mark.parametrize(
