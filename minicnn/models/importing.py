@@ -106,8 +106,8 @@ def import_weights(
         report.arguments = {**_arguments(foreign, match, arch, num_classes, called), **(arguments or {})}
         model = _network(arch, report.arguments, foreign, match, called)
         heads = tuple(f"{head}." for head in _heads(model))
-        lacking = {name for name in model.state_dict() if name.startswith(heads)}.isdisjoint(match.names)
-        expected = {name: array.shape for name, array in model.state_dict().items()}
+        expected = _shapes(model)
+        lacking = {name for name in expected if name.startswith(heads)}.isdisjoint(match.names)
         eps = {name: module.eps for name, module in model.named_modules() if isinstance(module, BatchNorm2d)}
         state = convert(foreign, match, expected, report, eps=eps, new=heads if lacking and num_classes else ())
     except WeightsError as error:
@@ -174,9 +174,7 @@ def _names(arch: str) -> tuple[dict[str, Shape], tuple[str, ...]]:
     """Names and shapes of a narrow network's parameters and buffers, and the beginnings of the names of its heads."""
     small = {"width": 2} if "width" in _parameters(arch) else {}
     model = _uninitialized(arch, small)
-    return {name: array.shape for name, array in model.state_dict().items()}, tuple(
-        f"{head}." for head in _heads(model)
-    )
+    return _shapes(model), tuple(f"{head}." for head in _heads(model))
 
 
 def _parameters(arch: str) -> list[str]:
@@ -188,6 +186,11 @@ def _uninitialized(arch: str, arguments: dict[str, Any]) -> Module:
 
     with init.uninitialized():
         return MODELS[arch](**arguments)
+
+
+def _shapes(model: Module) -> dict[str, Shape]:
+    """Shape of each parameter and buffer; a state dict would copy the values, and so take memory for them."""
+    return {name: tensor.shape for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
 
 
 def _heads(model: Any) -> tuple[str, ...]:
