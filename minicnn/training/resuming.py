@@ -23,6 +23,17 @@ SAME = (
 )
 
 
+# Of settings that may be left out.
+KINDS: dict[str, tuple[type, ...]] = {
+    "lr": (int, float),
+    "compare": (bool,),
+    "per_class": (int,),
+    "input_size": (int,),
+    "augment": (bool,),
+    "head_first": (bool,),
+}
+
+
 @dataclass(frozen=True)
 class Resumed:
     """A run that goes on.
@@ -138,7 +149,7 @@ def _settings(folder: RunFolder, before: dict[str, Any]) -> Settings:
     values: dict[str, Any] = {}
     for item in fields(Settings):
         value, default = table.get(item.name), getattr(defaults, item.name)
-        kinds = (int, float) if item.name == "lr" else (bool,) if item.name == "compare" else (type(default or ""),)
+        kinds = KINDS.get(item.name) or (_kind(default),)
         if value is not None and not isinstance(value, kinds):
             called = str(folder.path / "run.toml")
             raise ArgumentError("not the settings of a run", called=called, seen=f"{item.name} = {value!r}"[:80])
@@ -150,6 +161,10 @@ def _settings(folder: RunFolder, before: dict[str, Any]) -> Settings:
     elif "weights" in values:
         values["weights"] = os.path.expanduser(values["weights"])
     return Settings(**values)
+
+
+def _kind(default: Any) -> type:
+    return str if default is None else type(default)
 
 
 def _find(settings: Settings) -> None:

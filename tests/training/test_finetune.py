@@ -61,7 +61,12 @@ def test_digits_three_ways(tmp_path, tiny_weights):
     settings = tomllib.loads((result.folder / "run.toml").read_text())
     assert settings["settings"]["seed"] == 0
     assert settings["settings"]["compare"] is True
-    assert settings["ways"]["frozen features"] == {"pretrained": True, "freeze": "backbone", "lr": 0.03}
+    assert settings["ways"]["frozen features"] == {
+        "pretrained": True,
+        "freeze": "backbone",
+        "lr": 0.03,
+        "head_first": False,
+    }
     assert settings["network"]["architecture"] == "tiny"
     assert settings["data"]["train_images"] == 30
 

@@ -12,7 +12,7 @@ GREY = transforms.Compose([transforms.Grayscale(3), transforms.Resize((8, 8)), t
 
 
 def load(folder, seed=0):
-    return sources.load(folder, SMALL, 20, seed)
+    return sources.load(folder, SMALL, None, seed)
 
 
 def test_digits():
@@ -131,7 +131,7 @@ def test_bad_images_are_counted(photos):
     root = photos({"train/a": 3, "train/b": 3, "val/a": 1, "val/b": 2})
     for name in ("train/a/bad.png", "val/b/bad.png"):
         (root / name).write_bytes(b"")
-    source = sources.load(root, SMALL, 20, 0, skip_bad=True)
+    source = sources.load(root, SMALL, None, 0, skip_bad=True)
     assert (len(source.train), len(source.validation), len(source.skipped)) == (6, 3, 2)
     with pytest.raises(DataError, match=r"train/a/bad\.png: not an image"):
         load(root)
