@@ -11,7 +11,7 @@ from os import PathLike
 
 from minicnn import nn
 from minicnn.autograd import Tensor
-from minicnn.models.pretrained import LARGEST, Shape, check_images, check_whole, make
+from minicnn.models.pretrained import LARGEST, LEAST_SIZE, Shape, check_images, check_whole, make
 
 SMALLEST = 63  # 15 pixels after the first convolution, then 7, 3, and 1 after the last pooling
 
@@ -79,6 +79,7 @@ def _largest(num_classes: int = 1000, width: int = 64, in_channels: int = 3) -> 
 
 
 LARGEST.update(alexnet=_largest)
+LEAST_SIZE.update(alexnet=SMALLEST)
 
 
 def alexnet(
@@ -109,7 +110,6 @@ def alexnet(
         AlexNet,
         weights,
         heads=AlexNet.heads,
-        smallest=SMALLEST,
         input_size=input_size,
         num_classes=num_classes,
         width=width,

@@ -23,7 +23,7 @@ from minicnn.models.inception_blocks import (
     InceptionD,
     InceptionE,
 )
-from minicnn.models.pretrained import LARGEST, Shape, check_images, check_whole, make
+from minicnn.models.pretrained import LARGEST, LEAST_SIZE, Shape, check_images, check_whole, make
 
 SMALLEST, SMALLEST_WITH_AUX = 75, 299  # one pixel is left before the head; 17 x 17 before the second head
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision normalises for all networks
@@ -168,6 +168,7 @@ def _largest(
 
 
 LARGEST.update(inception_v3=_largest)
+LEAST_SIZE.update(inception_v3=SMALLEST)
 
 
 def inception_v3(
@@ -204,7 +205,6 @@ def inception_v3(
         Inception3,
         weights,
         heads=Inception3.heads,
-        smallest=SMALLEST,
         input_size=input_size,
         num_classes=num_classes,
         width=width,

@@ -18,6 +18,7 @@ from minicnn.weights.adaptation import adapted
 
 Shape = tuple[int, ...]
 LARGEST: dict[str, Callable[..., dict[str, Shape]]] = {}  # for each architecture: arguments to its largest weights
+LEAST_SIZE: dict[str, int] = {}  # for each architecture that does not take images of any size: least height and width
 
 
 def make(
@@ -26,7 +27,6 @@ def make(
     weights: str | PathLike | None,
     *,
     heads: tuple[str, ...],
-    smallest: int = 1,
     input_size: int | None = None,
     **given: Any,
 ) -> Any:
@@ -41,8 +41,6 @@ def make(
     weights : path or name of embedded weights, optional
     heads : tuple of str
         The last layers. If one's shape differs from the file's, it stays as initialised ("replaced" in the report).
-    smallest : int
-        Least height and width of images.
     input_size : int, optional
         Height and width of the images; with `weights`, `weights_info` follows it.
     given : dict
@@ -54,13 +52,7 @@ def make(
         With `load_report` and `weights_info` if it was made from a file.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    if input_size is not None and not (is_whole(input_size) and input_size >= smallest):
-        raise ArgumentError(
-            "input_size is not valid",
-            called=architecture,
-            seen=f"input_size={input_size!r}",
-            rule=f"a whole number, {smallest} or more",
-        )
+    check_input_size(architecture, input_size)
     if weights is None:
         return build(**given)
     path = weight_files.find(weights)
@@ -111,6 +103,18 @@ def check_arguments(path: str | PathLike, info: weight_files.WeightsInfo) -> Non
                 seen=f"{info.arguments}, {name} {found.get(name, 'missing')}",
                 rule=f"{name} {shape}",
             )
+
+
+def check_input_size(architecture: str, input_size: int | None) -> None:
+    """Raise unless a network takes images of this height and width; None: no size is asked for."""
+    least = LEAST_SIZE.get(architecture, 1)
+    if input_size is not None and not (is_whole(input_size) and input_size >= least):
+        raise ArgumentError(
+            "input_size is not valid",
+            called=architecture,
+            seen=f"input_size={input_size!r}",
+            rule=f"a whole number, {least} or more",
+        )
 
 
 def check_whole(called: str, **values: Any) -> None:

@@ -12,7 +12,7 @@ from os import PathLike
 
 from minicnn import nn
 from minicnn.autograd import Tensor
-from minicnn.models.pretrained import LARGEST, Shape, check_images, check_whole, make
+from minicnn.models.pretrained import LARGEST, LEAST_SIZE, Shape, check_images, check_whole, make
 
 TIMES = (1, 2, 4, 8, 8)  # channels of the five stages, in units of `width`; after each stage a max pooling
 VGG11, VGG16 = (1, 1, 2, 2, 2), (2, 2, 3, 3, 3)  # convolutions in each stage
@@ -91,7 +91,9 @@ def _largest(num_classes: int = 1000, width: int = 64, in_channels: int = 3) -> 
     }
 
 
-LARGEST.update(dict.fromkeys(("vgg11", "vgg11_bn", "vgg16", "vgg16_bn"), _largest))
+NAMES = ("vgg11", "vgg11_bn", "vgg16", "vgg16_bn")
+LARGEST.update(dict.fromkeys(NAMES, _largest))
+LEAST_SIZE.update(dict.fromkeys(NAMES, SMALLEST))
 
 
 def vgg11(
@@ -171,7 +173,6 @@ def _vgg(
         partial(VGG, convolutions=convolutions, batch_norm=batch_norm),
         weights,
         heads=VGG.heads,
-        smallest=SMALLEST,
         input_size=input_size,
         num_classes=num_classes,
         width=width,
