@@ -7,6 +7,7 @@ sections III.A.2 (B-trees, version 2) and III.G (fractal heap); only what a grou
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from minicnn.weights.importers.hdf5_objects import MOST_OBJECTS, UNDEFINED, Hdf5Bytes, number
@@ -99,7 +100,7 @@ class _Heap:
         self.length_bytes = _bytes_for(min(self.largest, number(head, 10, 4)))
         if not 1 <= self.width <= 64 or not 64 <= self.first <= self.largest <= 2**20 or rows > 40 or bits > 64:
             raise source.damaged("a heap of links of unlikely sizes")
-        self.blocks: list[tuple[int, int, bytes]] = []  # where it begins in the heap, its size, its bytes
+        self.blocks: list[tuple[int, int, bytes]] = []  # in order: where it begins in the heap, its size, its bytes
         if rows == 0:
             self._add(root, self.first, 0)
         else:
@@ -137,7 +138,9 @@ class _Heap:
             raise self.source.unsupported("links of unusual length")
         offset = number(identifier, 1, self.offset_bytes)
         length = number(identifier, 1 + self.offset_bytes, self.length_bytes)
-        for start, size, block in self.blocks:
-            if start <= offset and offset + length <= start + size:
+        which = bisect_right(self.blocks, offset, key=lambda block: block[0]) - 1
+        if which >= 0:
+            start, size, block = self.blocks[which]
+            if offset + length <= start + size:
                 return block[offset - start : offset - start + length]
         raise self.source.damaged("a link beyond the end of its heap")

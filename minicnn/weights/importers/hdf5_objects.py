@@ -178,17 +178,23 @@ def links(source: Hdf5Bytes, found: list[Message]) -> list[tuple[str, int]] | No
         return None
     entries: list[tuple[str, int]] = []
     for message in found:
-        if message.kind == SYMBOL_TABLE:
-            entries += _symbol_table(source, message.data)
-        elif message.kind == LINK:
-            entries.append(_link(source, message.data))
-        elif message.kind == LINK_INFO:
-            from minicnn.weights.importers.hdf5_heap import dense_links
-
-            entries += [_link(source, data) for data in dense_links(source, message.data)]
-        if len(entries) > MOST_OBJECTS:
-            raise WeightsError("too many objects", called=source.called, rule=f"at most {MOST_OBJECTS:,}")
+        for entry in _entries(source, message):
+            entries.append(entry)
+            if len(entries) > MOST_OBJECTS:
+                raise WeightsError("too many objects", called=source.called, rule=f"at most {MOST_OBJECTS:,}")
     return entries
+
+
+def _entries(source: Hdf5Bytes, message: Message) -> Iterator[tuple[str, int]]:
+    if message.kind == SYMBOL_TABLE:
+        yield from _symbol_table(source, message.data)
+    elif message.kind == LINK:
+        yield _link(source, message.data)
+    elif message.kind == LINK_INFO:
+        from minicnn.weights.importers.hdf5_heap import dense_links
+
+        for data in dense_links(source, message.data):
+            yield _link(source, data)
 
 
 def _link(source: Hdf5Bytes, data: bytes) -> tuple[str, int]:
