@@ -24,7 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.data.hdf5_arrays import MOST_CLASSES, ArrayFile, StoredArray, damaged, open_arrays, read_at
+from minicnn.data.hdf5_arrays import MOST_CLASSES, ArrayFile, open_arrays
+from minicnn.data.hdf5_values import StoredArray, damaged, read_at
 from minicnn.data.images import decode_image, refuse_bomb, shown
 from minicnn.errors import ArgumentError, DataError, MinicnnError
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from minicnn.data import ArrayDataset, Concat, HDF5Images, ImageFolder, Subset, write_image_set
-from minicnn.data.hdf5_arrays import fletcher32
+from minicnn.data.hdf5_values import fletcher32
 from minicnn.data.transforms import RandomCrop, ToTensor
 from minicnn.errors import ArgumentError, DataError, MinicnnError
 
