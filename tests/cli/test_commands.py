@@ -55,6 +55,18 @@ def test_summary_of_a_narrow_network(run, one_line):
     assert "go with the name of an architecture" in one_line(err)
 
 
+def test_summary_of_inception_for_grey_images(run, one_line):
+    code, text, _ = run("summary", "inception_v3", "--width", 2, "--channels", 1, "--input", "1,1,75,75", "--json")
+    assert code == 0
+    assert json.loads(text)["layers"][0]["output"] == [1, 2, 37, 37]
+    code, _, err = run("summary", "alexnet", "--stem", "small")
+    assert code == 2
+    assert "alexnet has no stem" in one_line(err)
+    code, _, err = run("summary", "alexnet", "--width", 1, "--input", "1,3,62,80")
+    assert code == 2
+    assert "AlexNet: the images are too small; seen x (1, 3, 62, 80); rule: height and width of at" in one_line(err)
+
+
 def test_gradcheck_of_one_operation(run):
     code, text, _ = run("gradcheck", "--operation", "conv2d", "--json")
     assert code == 0
