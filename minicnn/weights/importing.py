@@ -147,6 +147,7 @@ def convert(
             hint="is it the right architecture?",
         )
     _note_dtypes(foreign, match, report)
+    _note_conventions(foreign, match, report)
     for module, own in eps.items():
         _with_epsilon(state, module, own, foreign, match, report)
     return state
@@ -166,7 +167,7 @@ def _check_names(
             hint="is it the right architecture? For a network without its head, say how many classes it is to have",
         )
     strange = stranger(foreign, match)
-    used = set(match.names.values())
+    used = {match.names[name] for name in expected if name in match.names}
     report.unexpected += [(name, array.shape) for name, array in foreign.arrays.items() if name not in used]
     if strange:
         raise WeightsError(
@@ -240,6 +241,26 @@ def _values(name: str, theirs: str, array: np.ndarray, called: str) -> np.ndarra
     if name.endswith("running_var") and (values < 0).any():
         raise WeightsError(f"{theirs} is a variance, and negative", called=called, seen=f"{values.min():.3g}")
     return values
+
+
+def _note_conventions(foreign: Foreign, match: Match, report: ImportReport) -> None:
+    """What the file does not say, and is taken from its names."""
+    if foreign.layout == "keras" and match.table.eps is not None:
+        if not foreign.eps:
+            report.notes.append(
+                f"a Keras file does not say its epsilon of batch normalisation: {match.table.eps:g}, by its names "
+                "(another one: --bn-epsilon)"
+            )
+        report.notes.append(
+            "a Keras file does not say how its network pads: results are the same if it pads both sides, as "
+            "torchvision does (ZeroPadding2D), not where a stride of 2 has padding='same'"
+        )
+    said = match.table.preprocessing
+    if "channels" in said:
+        report.notes.append(
+            f"images are {said['channels']}, 0 to {said['scale']}, less {said['mean']}: so the new file says, and "
+            "its transforms do it; the weights are as they were"
+        )
 
 
 def _note_dtypes(foreign: Foreign, match: Match, report: ImportReport) -> None:

@@ -147,6 +147,7 @@ def test_vgg16_of_keras_applications(tmp_path, vgg, weight):
     keras.write(tmp_path / "keras.h5", layers, weight=weight)
     report = import_weights(tmp_path / "keras.h5", tmp_path / "ours.h5")
     assert report.architecture == "vgg16"
+    assert "images are BGR, 0 to 255, less (103.939, 116.779, 123.68)" in str(report)
     assert "inputs (7, 7, C) to (C, 7, 7)" in dict(report.transposed)["classifier.0.weight"]
     state, info = weights.read(tmp_path / "ours.h5")
     for name, array in vgg.items():
@@ -163,10 +164,12 @@ def test_vgg16_of_keras_applications(tmp_path, vgg, weight):
 
 def test_keras_3_with_names_of_layers(tmp_path, resnet):
     keras.write_keras_3(tmp_path / "keras.weights.h5", keras.layers_of(resnet, applications))
-    report = import_weights(tmp_path / "keras.weights.h5", tmp_path / "ours.h5", bn_epsilon=1e-5)
+    report = import_weights(tmp_path / "keras.weights.h5", tmp_path / "ours.h5")
+    assert "does not say its epsilon of batch normalisation: 1.001e-05, by its names" in str(report)
     assert report.format == "Keras 3 weights (HDF5)"
     state, _ = weights.read(tmp_path / "ours.h5")
-    assert np.array_equal(state["layer4.1.bn2.running_var"], resnet["layer4.1.bn2.running_var"])
+    assert np.array_equal(state["layer4.1.conv2.weight"], resnet["layer4.1.conv2.weight"])
+    assert_close(state["layer4.1.bn2.running_var"], resnet["layer4.1.bn2.running_var"] + np.float32(1e-8), rtol=1e-6)
 
 
 REFUSED = {
