@@ -44,7 +44,14 @@ class MinicnnError(Exception):
         tail = [f"seen {self.seen}"] if self.seen else []
         tail += [f"rule: {self.rule}"] if self.rule else []
         tail += [f"hint: {self.hint}"] if self.hint else []
-        return "; ".join([head, *tail])
+        return printable("; ".join([head, *tail]))
+
+
+def printable(text: str) -> str:
+    """The text with control characters written out: a file's words must not steer the terminal that shows them."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 
 class ShapeError(MinicnnError, ValueError):

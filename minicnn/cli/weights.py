@@ -82,6 +82,7 @@ def info(
       minicnn weights info resnet18-fashion-mnist-32 --json
     """
     from minicnn.cli.printing import print_json
+    from minicnn.errors import printable
     from minicnn.models.importing import is_home
     from minicnn.weights.embedded import find
 
@@ -94,7 +95,7 @@ def info(
     for word, value in found.items():
         if value not in ("", None, [], {}):
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            print(f"{word:<14}{text}")
+            print(f"{word:<14}{printable(text)}")
     width = max(len(tensor["name"]) for tensor in tensors)
     print(f"{'tensors':<14}{len(tensors)}, {sum(tensor['values'] for tensor in tensors):,} values")
     for tensor in tensors:

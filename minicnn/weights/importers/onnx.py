@@ -24,7 +24,7 @@ FORMAT = "ONNX"
 GRAPH, NODE, INITIALIZER, SPARSE = 7, 1, 5, 15
 MOST_FIELDS = 300_000
 BLOCK = 2**18  # bytes of packed numbers that are unpacked at once
-MOST_NODES, LONGEST_TEXT, MOST_DIMS = 20_000, 300, 8
+MOST_NODES, LONGEST_TEXT, MOST_DIMS = 5_000, 300, 8
 DTYPES: dict[int, np.dtype] = {
     1: np.dtype("<f4"),
     2: np.dtype("u1"),

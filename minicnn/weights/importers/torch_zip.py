@@ -29,7 +29,7 @@ EARLY = {
     b"byteorder": 6,
 }  # entries in front of the storages, and sizes
 LATE = {b"version": 2, b".data/serialization_id": 40}  # behind them; the second one came with the early ones
-MOST_SEARCHED = 2**30  # bytes of half a download; a file can say that it has terabytes, all zeros
+MOST_SEARCHED = 2**26  # bytes of half a download; a file can say that it has terabytes, all zeros
 ENDS = zip_container.END64_SIZE + zip_container.LOCATOR64_SIZE + zip_container.END_SIZE
 
 
