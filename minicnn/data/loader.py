@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +21,11 @@ from minicnn.backends import random
 from minicnn.data.arrays import Dataset
 from minicnn.data.batch_reader import Arrays, BatchReader
 from minicnn.data.checks import integer
-from minicnn.data.processes import Processes, epoch_message
 from minicnn.data.randomness import order_generator
 from minicnn.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from minicnn.data.processes import Processes
 
 PREFETCH = 2  # batches that each worker may be ahead
 WORKERS = ("threads", "processes")
@@ -102,8 +104,8 @@ class DataLoader:
             interrupted after `start` batches and goes on: the rest of the epoch has the same bits, and the passes after
             it are whole epochs again. With `start=len(loader)` the pass is empty.
         """
-        self.epoch = integer("DataLoader.set_epoch", "epoch", epoch, 0)
-        self.start = integer("DataLoader.set_epoch", "start", start, 0)
+        epoch = integer("DataLoader.set_epoch", "epoch", epoch, 0)
+        start = integer("DataLoader.set_epoch", "start", start, 0)
         if start > len(self):
             raise ArgumentError(
                 "start is behind the end of the epoch",
@@ -112,6 +114,7 @@ class DataLoader:
                 rule="0 <= start <= len(loader)",
                 hint="the data set or the batch size is not the one of the interrupted run",
             )
+        self.epoch, self.start = epoch, start
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_idle": []}  # a copy has processes of its own
@@ -174,6 +177,8 @@ class DataLoader:
 
     def _with_processes(self, reader: BatchReader, batches: range) -> Iterator[Arrays]:
         """Processes stay for the next epoch, unless this one is left before its end."""
+        from minicnn.data.processes import Processes, epoch_message
+
         if not batches:
             return
         message = epoch_message(reader)  # first of all: it says what cannot be sent
