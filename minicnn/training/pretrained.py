@@ -10,7 +10,7 @@ from minicnn import nn, weights
 from minicnn.data import transforms
 from minicnn.errors import WeightsError
 from minicnn.models import MODELS
-from minicnn.models.pretrained import LARGEST, check_arguments, load_into
+from minicnn.models.pretrained import LARGEST, check_arguments, check_input_size, load_into
 from minicnn.training import freezing
 from minicnn.weights import WeightsInfo
 from minicnn.weights.adaptation import adapted
@@ -50,6 +50,7 @@ class Pretrained:
                 seen=info.architecture or "no name",
                 rule=f"one of {', '.join(MODELS)}",
             )
+        check_input_size(info.architecture, input_size)
         if info.architecture in LARGEST:
             check_arguments(self.path, info)
         self.info = adapted(info, in_channels, input_size)
