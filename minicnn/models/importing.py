@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -231,6 +232,9 @@ def _arguments(foreign: Foreign, match: Match, arch: str, num_classes: int | Non
         seen = {"width": first[0], "in_channels": first[1], "stem": "small" if first[2:] == (3, 3) else "imagenet"}
         defaults = inspect.signature(LARGEST[arch]).parameters
         found.update({key: n for key, n in seen.items() if key in takes and n != defaults[key].default})
+    if "image_size" in takes:  # of the cnn: 64 channels, halved twice, into fc1
+        hidden = _shape(foreign, match, "fc1.weight")
+        found["image_size"] = 4 * math.isqrt(hidden[-1] // 64) if hidden else SMALL_IMAGES
     if "aux_logits" in takes and not any(name.startswith("AuxLogits.") for name in match.names):
         found["aux_logits"] = False
     return found
@@ -294,11 +298,13 @@ def _info(
         )
     if names and classes is None:
         report.notes.append("names of the classes are the file's")
-    small = arguments.get("stem") == "small"
-    preparation: dict[str, Any] = {"resize": None, "input_size": SMALL_IMAGES} if small else {"resize": 256}
+    small = arguments.get("stem") == "small" or "image_size" in arguments
+    preparation: dict[str, Any] = {"resize": 256}
+    if small:
+        preparation = {"resize": None, "input_size": arguments.get("image_size", SMALL_IMAGES)}
     preparation.update(PREPROCESSING.get(report.architecture, {}))
     preparation.update(match.table.preprocessing)
-    if small:
+    if arguments.get("stem") == "small":
         report.notes.append(
             "a first convolution of 3x3 is followed by a max pooling here: networks without one give other results"
         )

@@ -218,13 +218,6 @@ def test_a_new_head(resnet, images, imported):
         assert_close(np.array(new.eval().features(x).array), np.array(model.features(x).array), rtol=1e-6)
 
 
-def test_images_are_prepared_as_the_network_learned():
-    """By the number of classes and the network; the rest is in tests of preprocessing."""
-    from minicnn.models.importing import PREPROCESSING
-
-    assert PREPROCESSING["inception_v3"] == {"resize": 342, "input_size": 299, "mean": (0.5,) * 3, "std": (0.5,) * 3}
-
-
 def test_a_small_stem_and_grey_images(imported):
     model, state = random_state(models.resnet18(width=8, num_classes=3, stem="small", in_channels=1))
     report, new, path = imported(state)
@@ -234,6 +227,26 @@ def test_a_small_stem_and_grey_images(imported):
     assert any("max pooling" in note for note in report.notes)
     x = np.random.default_rng(0).standard_normal((2, 1, 32, 32)).astype(np.float32)
     assert_close(logits(new, x), logits(model, x), rtol=1e-6)
+
+
+def test_a_second_head_may_be_left_out(imported):
+    _, state = random_state(models.inception_v3(width=2, num_classes=3))
+    report, new, path = imported(state, arch="inception_v3", arguments={"aux_logits": False})
+    assert {name.split(".")[0] for name, _ in report.unexpected} == {"AuxLogits"}
+    assert new.AuxLogits is None
+    info = weights.describe(path)
+    assert (info.input_size, info.resize, info.mean) == (299, 342, (0.5, 0.5, 0.5))
+    report, new, _ = imported(state, arch=None)
+    assert report.architecture == "inception_v3"
+    assert not report.unexpected
+    for name, array in new.state_dict().items():
+        assert_close(array, state[name])
+
+
+def test_the_size_of_the_images_of_a_cnn(imported):
+    report, _, path = imported(models.cnn(num_classes=3, image_size=8).state_dict(), arch=None)
+    assert report.arguments == {"num_classes": 3, "image_size": 8}
+    assert weights.describe(path).input_size == 8
 
 
 def test_timms_vgg_has_convolutions_for_linear_layers(imported):
