@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from minicnn import weights as weight_files
-from minicnn.errors import WeightsError
+from minicnn.errors import ArgumentError, WeightsError
 from minicnn.models.importing import import_weights
 from minicnn.models.pretrained import check_arguments
 from minicnn.nn import init
 
 FEW = 4
+TOLERANCE = 1e-4  # of the largest logit: what float32 sums in another order differ by, through many layers
 
 
 @dataclass
@@ -30,6 +31,8 @@ class Verification:
         How many arrays and numbers were read, and compared with their checksums.
     against : str
         The source whose values are the same to the bit; "" if none was given.
+    outputs : str
+        How near the outputs are to those of the source in its own framework; "" if they were not compared.
     notes : list of str
     """
 
@@ -38,6 +41,7 @@ class Verification:
     arrays: int
     values: int
     against: str = ""
+    outputs: str = ""
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -48,6 +52,8 @@ class Verification:
         ]
         if self.against:
             lines.append(f"  the same values, to the bit, as {self.against}")
+        if self.outputs:
+            lines.append(f"  {self.outputs}")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,6 +67,7 @@ def verify_weights(
     *,
     prefix: str | None = None,
     bn_epsilon: float | None = None,
+    outputs: bool = False,
 ) -> Verification:
     """Read a whole weights file and check everything that can be checked about it.
 
@@ -73,6 +80,8 @@ def verify_weights(
         array is compared to the bit.
     prefix, bn_epsilon : optional
         As they were given to `import_weights`.
+    outputs : bool
+        Run the source in its own framework too, and compare the outputs of two images (`source_outputs`).
 
     Returns
     -------
@@ -92,6 +101,10 @@ def verify_weights(
     if against is not None:
         _compare(called, state, info.architecture, against, prefix, bn_epsilon)
         found.against = os.fspath(against)
+    if outputs:
+        if against is None:
+            raise ArgumentError("outputs are compared with those of a source", called=called, hint="give --against")
+        found.outputs = _compare_outputs(called, info, against)
     return found
 
 
@@ -144,3 +157,28 @@ def _compare(
             rule="the same bits",
             hint="weights stored as float16, or trained since, differ",
         )
+
+
+def _compare_outputs(called: str, info: weight_files.WeightsInfo, against: str | os.PathLike[str]) -> str:
+    """Raise unless two images of noise give the same logits here and in the source's framework."""
+    from minicnn.autograd import Tensor, no_grad
+    from minicnn.models import MODELS
+    from minicnn.models.source_outputs import source_outputs
+
+    channels = info.arguments.get("in_channels", 3)
+    size = (2, channels, info.input_size, info.input_size)
+    images = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    framework, theirs = source_outputs(against, info.architecture, info.arguments, images)
+    with no_grad():
+        ours = MODELS[info.architecture](weights=called).eval()(Tensor(images)).numpy()
+    if ours.shape != theirs.shape:
+        raise WeightsError(f"{framework} gives another shape", called=called, seen=f"{theirs.shape}, here {ours.shape}")
+    difference = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+    if not difference <= TOLERANCE:
+        raise WeightsError(
+            f"other outputs than {framework} gives for {os.fspath(against)}",
+            called=called,
+            seen=f"a difference of {difference:.2g} of the largest logit",
+            rule=f"at most {TOLERANCE:g}",
+        )
+    return f"outputs of {framework} for two images differ by {difference:.1g} of the largest logit"
