@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import keras_files
 import numpy as np
 import pytest
 
@@ -23,6 +24,17 @@ def test_import_and_verify(run, one_line, tmp_path):
     status, out, err = run("weights", "verify", tmp_path / "a.h5")
     assert status == 2
     assert "cut off" in one_line(err)
+
+
+def test_import_with_another_epsilon(run, tmp_path):
+    layers = keras_files.layers_of(resnet18(width=2, num_classes=3).state_dict(), lambda module: module)
+    keras_files.write(tmp_path / "keras.h5", layers)
+    status, out, _ = run("weights", "import", tmp_path / "keras.h5", tmp_path / "a.h5", "--bn-epsilon", "1e-3")
+    assert status == 0
+    assert "epsilon 0.001 to 1e-05, results the same" in out
+    status, out, _ = run("weights", "info", tmp_path / "keras.h5")
+    assert status == 0
+    assert "Keras weights (HDF5)" in out
 
 
 def test_download_offline_and_by_an_unknown_name(run, one_line, tmp_path, monkeypatch):
