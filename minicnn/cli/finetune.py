@@ -19,7 +19,8 @@ def finetune(
         ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Weights file, or name of embedded weights.", show_default="embedded")
+        str | None,
+        typer.Option(help="Weights file, or name of embedded weights.", show_default="those for such images"),
     ] = None,
     freeze: Annotated[str, typer.Option(help="What stays: none, backbone, or until=NAME (until=layer3).")] = "none",
     epochs: Annotated[int, typer.Option(help="Times through the training images.")] = 15,
@@ -35,7 +36,22 @@ def finetune(
             show_default="for the digits",
         ),
     ] = None,
-    per_class: Annotated[int, typer.Option(help="Digits of each class to train on.")] = 20,
+    per_class: Annotated[
+        int | None, typer.Option(help="Images of each class to train on.", show_default="all; 20 digits")
+    ] = None,
+    input_size: Annotated[
+        int | None, typer.Option(help="Height and width of the images.", show_default="those of the weights")
+    ] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option("--augment/--no-augment", help="Vary images at random.", show_default="photographs"),
+    ] = None,
+    head_first: Annotated[
+        bool | None,
+        typer.Option(
+            "--head-first/--no-head-first", help="The new head learns alone, then all.", show_default="photographs"
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu or cuda.")] = "cpu",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     checkpoint_every: Annotated[
@@ -96,6 +112,9 @@ def finetune(
             out=out,
             compare=compare,
             per_class=per_class,
+            input_size=input_size,
+            augment=augment,
+            head_first=head_first,
             device=device,
             skip_bad=skip_bad,
             checkpoint_every=checkpoint_every,

@@ -23,6 +23,7 @@
 | `hdf5_images.py` | `HDF5Images`: many images in one HDF5 file; `hdf5_{arrays,values,texts}.py` open it safely |
 | `hdf5_writer.py` | `write_image_set` writes such files |
 | `arrays.py` | `ArrayDataset`: images in memory; `Subset`: some images of any data set |
+| `shrunk.py` | `Shrunk`: photographs decoded once, kept no larger than a training needs |
 | `builtin.py` | `digits()`, `fashion_mnist()`: real images without a folder of one's own |
 | `splits.py` | `stratified_split`, `stratified_parts`, `stratified_folds`: every class in each part |
 | `transforms/` | from an image to an array, under torchvision's names; `MixUp`, `CutMix` for batches |
@@ -47,6 +48,7 @@ from minicnn.data.images import decode_image, read_image
 from minicnn.data.loader import DataLoader
 from minicnn.data.opening import open_part, part_names
 from minicnn.data.randomness import drawing_from, sample_generator
+from minicnn.data.shrunk import Shrunk
 from minicnn.data.splits import stratified_folds, stratified_parts, stratified_split
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "Dataset",
     "HDF5Images",
     "ImageFolder",
+    "Shrunk",
     "Subset",
     "datasets",
     "decode_image",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from minicnn.data import transforms
+from collections.abc import Callable
+
+from minicnn.data import Dataset, Shrunk, transforms
 from minicnn.weights import WeightsInfo
 
-# A part of at least this share of the area: with the usual 0.08 of training from scratch on a million images, an image
-# of 64 pixels may show a blur of 18, and an insect's photograph only the flower.
+# A part of at least this share of the area. The usual 0.08, made for a million images, would often show of an insect's
+# photograph only the flower.
 SCALE = (0.35, 1.0)
-MARGIN = 1.5  # images are kept so many times larger than a part is shown, so that small parts are not blurred
+MARGIN = 1.5  # images are kept so many times larger than parts are shown: small parts are then not blurred
 
 
 def augmentation(info: WeightsInfo) -> transforms.Compose:
@@ -23,14 +25,18 @@ def augmentation(info: WeightsInfo) -> transforms.Compose:
         transforms.RandomResizedCrop(info.input_size, SCALE, interpolation=info.interpolation),
         transforms.RandomHorizontalFlip(),
     ]
-    rest = [
-        step
-        for step in info.transforms().transforms
-        if not isinstance(step, (transforms.Resize, transforms.CenterCrop))
-    ]
-    return transforms.Compose([*steps, *rest])
+    plain = (transforms.Resize, transforms.CenterCrop)
+    return transforms.Compose([*steps, *(step for step in info.transforms().transforms if not isinstance(step, plain))])
 
 
-def kept_side(info: WeightsInfo) -> int:
-    """Pixels of the short side with which an image is kept in memory."""
-    return round(MARGIN * info.input_size)
+def variation(info: WeightsInfo, show: bool | None = None) -> Callable[[Dataset], Shrunk]:
+    """From images to train on to the same images, varied each time they are read.
+
+    Parameters
+    ----------
+    info : WeightsInfo
+    show : bool or None
+        Whether a progress bar is shown while they are decoded; None: on a terminal.
+    """
+    side = round(MARGIN * info.input_size)
+    return lambda dataset: Shrunk(dataset, side, augmentation(info), show=show)

@@ -7,23 +7,22 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minicnn.backends.arrays import check_device
-from minicnn.errors import ArgumentError, DivergedError
-from minicnn.training import freezing, sources
-from minicnn.training.checkpoints import parse_every
+from minicnn.errors import DivergedError
+from minicnn.training import sources
+from minicnn.training.augmentation import variation
 from minicnn.training.fingerprint import fingerprint
 from minicnn.training.last_and_best import LastAndBest
-from minicnn.training.pretrained import Pretrained
+from minicnn.training.pretrained import Pretrained, default_weights
 from minicnn.training.report import RunFolder, shown_path
 from minicnn.training.results import FinetuneResult, Row
+from minicnn.training.settings import Settings
 from minicnn.training.sources import Source
 from minicnn.training.way_files import WayFiles
 from minicnn.training.ways import Journey, Outcome, Way, choose
@@ -32,74 +31,6 @@ if TYPE_CHECKING:
     from minicnn.training.resuming import Resumed
 
 Announce = Callable[[str], Any]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What `minicnn finetune` can be told.
-
-    Attributes
-    ----------
-    data : path, optional
-        A folder with one sub-folder a class, or with `train/` and `val/`; an HDF5 image set; a CSV file. Without, the
-        digits.
-    weights : path or name, optional
-        A weights file, or the name of an embedded one; without, the embedded one for small images.
-    freeze : str
-        "none"; "backbone": only the head learns; "until=NAME": the children of the network up to NAME stay.
-    epochs, batch_size : int
-    lr : float, optional
-        Learning rate of all ways; without, each way has its own (`minicnn.training.ways.LEARNING_RATES`).
-    seed : int
-        Of the split, the initial values and the order of the images. The same seed gives the same results, to the bit.
-    out : path, optional
-        The run's folder; without, the next free one in `runs/`.
-    compare : bool, optional
-        Whether to go the other ways too; without, for the digits.
-    per_class : int
-        Digits of each class to train on.
-    device : str
-        "cpu" or "cuda".
-    skip_bad : bool
-        Leave out images that cannot be read, and count them; otherwise the first one is an error.
-    checkpoint_every : str
-        Steps ("200") or minutes ("5min") between checkpoints within an epoch; see `Checkpoints`.
-    keep_checkpoints : bool
-        Whether they stay when the run is finished. It has no use for them then.
-    """
-
-    data: Path | str | None = None
-    weights: Path | str | None = None
-    freeze: str = "none"
-    epochs: int = 15
-    batch_size: int = 32
-    lr: float | None = None
-    seed: int = 0
-    out: Path | str | None = None
-    compare: bool | None = None
-    per_class: int = 20
-    device: str = "cpu"
-    skip_bad: bool = False
-    checkpoint_every: str = "5min"
-    keep_checkpoints: bool = False
-
-    def check(self) -> None:
-        """Raise unless every value is valid."""
-        for name, least in (("epochs", 1), ("batch_size", 1), ("per_class", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise _not_valid(name, value, f"a whole number, {least} or more")
-        is_number = isinstance(self.lr, (int, float)) and not isinstance(self.lr, bool)
-        if self.lr is not None and not (is_number and 0 < self.lr < math.inf):
-            raise _not_valid("lr", self.lr, "a number > 0")
-        freezing.parse(self.freeze)
-        parse_every(self.checkpoint_every)
-        check_device(self.device)
-
-    @property
-    def compares(self) -> bool:
-        """Whether the other ways are gone too."""
-        return self.data is None if self.compare is None else self.compare
 
 
 def finetune(
@@ -129,11 +60,19 @@ def finetune(
     start = time.perf_counter()
     say = announce or (lambda line: None)
     settings.check()
-    ways = choose(settings.freeze, settings.lr, settings.compares)
-    pretrained = Pretrained(settings.weights)
+    ways = choose(
+        settings.freeze,
+        settings.lr,
+        settings.compares,
+        photographs=settings.data is not None,
+        head_first=settings.trains_head_first,
+    )
+    weights = settings.weights or default_weights(settings.data is not None, say)
+    pretrained = Pretrained(weights, input_size=settings.input_size)
     transform = pretrained.transform(grey=settings.data is None)
-    source = sources.load(settings.data, transform, settings.per_class, settings.seed, settings.skip_bad)
     progress = None if announce else False
+    vary = variation(pretrained.info, progress) if settings.augments else None
+    source = sources.load(settings.data, transform, settings.per_class, settings.seed, settings.skip_bad, vary)
     journey = Journey(
         pretrained, source, settings.epochs, settings.batch_size, settings.seed, progress, settings.device
     )
@@ -234,7 +173,12 @@ def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: li
         asked[name] = None if asked[name] is None else shown_path(asked[name])
     asked["weights"] = pretrained.path.name if settings.weights is None else shown_path(pretrained.path)
     return {
-        "settings": {**asked, "compare": settings.compares},
+        "settings": {
+            **asked,
+            "compare": settings.compares,
+            "augment": settings.augments,
+            "head_first": settings.trains_head_first,
+        },
         "data": {
             "name": source.name,
             "parts": source.parts,
@@ -253,7 +197,15 @@ def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: li
             "std": pretrained.info.std,
         },
         "training": {"optimizer": "Adam", "schedule": "cosine", "loss": "cross-entropy"},
-        "ways": {way.name: {"pretrained": way.pretrained, "freeze": way.freeze, "lr": way.lr} for way in ways},
+        "ways": {
+            way.name: {
+                "pretrained": way.pretrained,
+                "freeze": way.freeze,
+                "lr": way.lr,
+                "head_first": way.head_first,
+            }
+            for way in ways
+        },
     }
 
 
@@ -278,7 +230,3 @@ def _once(say: Announce, line: str) -> Announce:
     """Says `line` when it is called first."""
     lines = [line]
     return lambda _: say(lines.pop()) if lines else None
-
-
-def _not_valid(name: str, value: Any, rule: str) -> ArgumentError:
-    return ArgumentError(f"{name} is not valid", called="finetune", seen=f"{name}={value!r}", rule=rule)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
 from minicnn import nn, weights
 from minicnn.data import transforms
-from minicnn.errors import WeightsError
+from minicnn.errors import MinicnnError, WeightsError
 from minicnn.models import MODELS
 from minicnn.models.pretrained import LARGEST, check_arguments, check_input_size, load_into
 from minicnn.training import freezing
 from minicnn.weights import WeightsInfo
 from minicnn.weights.adaptation import adapted
 
-DEFAULT = "resnet18-fashion-mnist-32"
+DEFAULT = "resnet18-fashion-mnist-32"  # small grey pictures of single things; in the wheel
+PHOTOGRAPHS = "resnet18-tinyimagenet-64"
 
 
 class Pretrained:
@@ -112,6 +114,22 @@ class Pretrained:
         name, head = freezing.head_of(self.build(classes, pretrained=False))
         kept = "head kept" if self.is_for(classes) else "new head"
         return f"{self.path.stem}: {self.info.architecture}; {kept} {name}, {head.in_features} -> {head.out_features}"
+
+
+def default_weights(photographs: bool, say: Callable[[str], Any]) -> str:
+    """The name of the weights to start from, fetched if need be.
+
+    Where those for photographs are neither here nor to be had, the small embedded ones are taken, and `say` gets a line
+    that tells so.
+    """
+    if not photographs:
+        return DEFAULT
+    try:
+        weights.find(PHOTOGRAPHS)
+    except MinicnnError as error:
+        say(f"the weights for photographs are not here, small ones for grey pictures are taken instead: {error}")
+        return DEFAULT
+    return PHOTOGRAPHS
 
 
 def transform_for(info: WeightsInfo, grey: bool = False) -> transforms.Compose:

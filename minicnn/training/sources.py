@@ -16,6 +16,7 @@ from minicnn.data.opening import TRAIN, VALIDATION, skipped
 from minicnn.errors import DataError, MinicnnError
 
 TRAIN_SHARE = 0.8  # of images without parts
+DIGITS = 20  # of each class to train on
 IN_MEMORY = 2**30  # bytes: images are decoded once and kept, if all of them fit into this
 READERS = 2  # threads that decode images
 
@@ -35,6 +36,8 @@ class Source:
     classes : list of str
     train, validation : Dataset
         Transformed images.
+    varied : Dataset or None
+        The images to train on, varied at random each time they are read.
     skipped : list of (name, reason)
         Images that were left out because they cannot be read.
     """
@@ -44,11 +47,17 @@ class Source:
     classes: list[str]
     train: Any
     validation: Any
+    varied: Any = None
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 def load(
-    folder: str | os.PathLike[str] | None, transform: Transform, per_class: int, seed: int, skip_bad: bool = False
+    folder: str | os.PathLike[str] | None,
+    transform: Transform,
+    per_class: int | None,
+    seed: int,
+    skip_bad: bool = False,
+    vary: Callable[[Any], Any] | None = None,
 ) -> Source:
     """The images of `folder`, or the digits for None; read, transformed, split.
 
@@ -59,15 +68,19 @@ def load(
         HDF5 image set (`data.HDF5Images`) or a CSV file (`data.CSVImages`), with such parts or without.
     transform : callable
         From an image to a float array (C, H, W); not random.
-    per_class : int
-        Digits of each class to train on.
+    per_class : int or None
+        Images of each class to train on, chosen by the seed; None: all (of the digits, 20).
     seed : int
         Of the split.
     skip_bad : bool
         Leave out images that cannot be read; without it, the first one is an error.
+    vary : callable, optional
+        From the images to train on, as they were found, to the same ones varied at random: `Source.varied`.
     """
     if folder is None:
-        return _digits(transform, per_class, seed)
+        source = _digits(transform, DIGITS if per_class is None else per_class, seed)
+        varied = vary(source.train) if vary else None
+        return replace(source, train=in_memory(source.train), validation=in_memory(source.validation), varied=varied)
     root = Path(folder).expanduser()
     source = _parts(root, part_names(root), transform, seed, skip_bad)
     if len(source.classes) < 2:
@@ -78,7 +91,27 @@ def load(
             rule="at least two sub-folders, one a class" if root.is_dir() else "at least two",
             hint="give the folder above it" if root.name != TRAIN else "",
         )
-    return replace(source, train=in_memory(source.train), validation=in_memory(source.validation))
+    if per_class is not None:
+        source = _fewer(source, per_class, seed)
+    varied = vary(source.train) if vary else None
+    return replace(source, train=in_memory(source.train), validation=in_memory(source.validation), varied=varied)
+
+
+def _fewer(source: Source, per_class: int, seed: int) -> Source:
+    """The same with so many images of each class to train on; what is not chosen is left out."""
+    targets = np.asarray(source.train.targets)
+    counts = np.bincount(targets, minlength=len(source.classes))
+    if per_class > counts.min():
+        raise DataError(
+            f"the class {source.classes[counts.argmin()]} has not so many images to train on",
+            called=source.name,
+            seen=f"{counts.min()} images, per_class={per_class}",
+            rule="per_class images in each class",
+        )
+    generator = np.random.default_rng(seed)
+    chosen = [generator.permutation(np.flatnonzero(targets == label))[:per_class] for label in range(len(counts))]
+    parts = f"{source.parts}; {per_class} of each class to train on"
+    return replace(source, train=Subset(source.train, np.sort(np.concatenate(chosen))), parts=parts)
 
 
 def in_memory(dataset: Any) -> Any:
@@ -111,8 +144,8 @@ def _digits(transform: Transform, per_class: int, seed: int) -> Source:
         "digits",
         f"{per_class} of each class to train on, the others to test",
         dataset.classes,
-        in_memory(Subset(dataset, train)),
-        in_memory(Subset(dataset, test)),
+        Subset(dataset, train),
+        Subset(dataset, test),
     )
 
 
@@ -129,7 +162,7 @@ def _parts(root: Path, names: list[str], transform: Transform, seed: int, skip_b
             rule="the same sub-folders in both",
         )
     parts = f"the folders {TRAIN} and {name}" if root.is_dir() else f"the parts {TRAIN} and {name}"
-    return Source(_name(root), parts, train.classes, train, validation, skipped(train) + skipped(validation))
+    return Source(_name(root), parts, train.classes, train, validation, skipped=skipped(train) + skipped(validation))
 
 
 def _split(root: Path, names: list[str], transform: Transform, seed: int, skip_bad: bool) -> Source:
@@ -147,9 +180,8 @@ def _split(root: Path, names: list[str], transform: Transform, seed: int, skip_b
         error.called = f"{root}: {error.called}"
         raise
     parts = f"a split by seed: {TRAIN_SHARE:.0%} of each class to train on, the others to validate"
-    return Source(
-        _name(root), parts, dataset.classes, Subset(dataset, train), Subset(dataset, validation), skipped(dataset)
-    )
+    subsets = Subset(dataset, train), Subset(dataset, validation)
+    return Source(_name(root), parts, dataset.classes, *subsets, skipped=skipped(dataset))
 
 
 def _name(root: Path) -> str:

@@ -2,7 +2,9 @@
 
 - from scratch: the same network with new initial values;
 - frozen features: the pretrained network stays as it is, only a new head learns;
-- fine-tuned: the pretrained network with a new head, all of it learns (or all after `until=NAME`).
+- fine-tuned: the pretrained network with a new head, all of it learns (or all after `until=NAME`). With `head_first`
+  the head learns on frozen features before that: a head of random values would send its errors into features that are
+  good (Kumar, Raghunathan, Jones, Ma, Liang: Fine-Tuning can Distort Pretrained Features, 2022).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ SCRATCH, FROZEN, TUNED = "from scratch", "frozen features", "fine-tuned"
 # Each way has the rate that suits it, so that none looks worse than it is. Tried on the digits: from scratch 0.001,
 # 0.003, 0.01; frozen features 0.01, 0.03, 0.1, 0.3; fine-tuned 0.0005, 0.001, 0.002, 0.003.
 LEARNING_RATES = {SCRATCH: 3e-3, FROZEN: 3e-2, TUNED: 1e-3}
+PHOTOGRAPHS = {SCRATCH: 1e-3, FROZEN: 3e-2, TUNED: 3e-4}
 EVALUATION_BATCH = 128
 
 
@@ -45,12 +48,15 @@ class Way:
         What stays, see `minicnn.training.freezing`.
     lr : float
         Learning rate of Adam, on half a cosine down to 0.
+    head_first : bool
+        Whether the head learns alone first, for as many epochs.
     """
 
     name: str
     pretrained: bool
     freeze: str
     lr: float
+    head_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,15 @@ class Outcome:
         return f"{self.way.name}: {numbers} after {len(self.history)} epochs, {self.seconds:.1f} s"
 
 
-def choose(freeze: str, lr: float | None, compare: bool) -> list[Way]:
+def choose(
+    freeze: str, lr: float | None, compare: bool, *, photographs: bool = False, head_first: bool = False
+) -> list[Way]:
     """The ways to be gone. The last one is the one that was asked for; with `compare`, the others stand before it."""
-    rates = LEARNING_RATES if lr is None else dict.fromkeys(LEARNING_RATES, float(lr))
+    own = PHOTOGRAPHS if photographs else LEARNING_RATES
+    rates = own if lr is None else dict.fromkeys(own, float(lr))
     scratch = Way(SCRATCH, False, "none", rates[SCRATCH])
     frozen = Way(FROZEN, True, "backbone", rates[FROZEN])
-    tuned = Way(TUNED, True, freeze, rates[TUNED])
+    tuned = Way(TUNED, True, freeze, rates[TUNED], head_first)
     ways = [scratch, frozen] if freeze == "backbone" else [scratch, frozen, tuned]
     return ways if compare else ways[-1:]
 
@@ -147,18 +156,36 @@ class Journey:
             Where states of the way are written; it goes on from the furthest that is there.
         """
         model = learner = self.build(way)
-        train, validation, seconds = self.source.train, self.source.validation, 0.0
+        train, validation, seconds = self.source.varied, self.source.validation, 0.0
+        train = self.source.train if train is None else train
         if way.freeze == "backbone":  # what is frozen runs once; then the head learns alone
             learner = freezing.head_of(model)[1]
-            with Stopwatch() as watch:
-                train = features(model, learner, self._evaluation_loader(train), self.source.classes)
-            seconds = watch.seconds
-            validation = features(model, learner, self._evaluation_loader(validation), self.source.classes)
+            train, seconds = self._features(model, self.source.train)
+            validation, _ = self._features(model, validation)
+        elif way.head_first and not self.pretrained.is_for(self.source.classes):  # not a head that was kept
+            seconds = self._train_head(model, way)
         trainer = _trainer(learner, way.lr, self.progress, on_epoch and on_epoch(model))
         loaders = self._training_loader(train), self._evaluation_loader(validation)
         resume = checkpoints is not None
         history = trainer.fit(*loaders, self.epochs, name=f"{way.name},", checkpoints=checkpoints, resume=resume)
         return Outcome(way, cast(Evaluation, trainer.evaluation), history, seconds + history.seconds)
+
+    def _features(self, model: nn.Module, dataset: Any) -> tuple[Any, float]:
+        """What the head gets for each image, and the seconds that it took."""
+        with Stopwatch() as watch:
+            head = freezing.head_of(model)[1]
+            made = features(model, head, self._evaluation_loader(dataset), self.source.classes)
+        return made, watch.seconds
+
+    def _train_head(self, model: nn.Module, way: Way) -> float:
+        """The head learns on frozen features; then what the way freezes is frozen again. Returns the seconds."""
+        freezing.freeze(model, "backbone")
+        train, seconds = self._features(model, self.source.train)
+        trainer = _trainer(freezing.head_of(model)[1], PHOTOGRAPHS[FROZEN], False)
+        history = trainer.fit(self._training_loader(train), epochs=self.epochs)
+        model.unfreeze()
+        freezing.freeze(model, way.freeze)
+        return seconds + history.seconds
 
     def _training_loader(self, dataset: Any) -> DataLoader:
         size = self.batch_size

@@ -18,7 +18,8 @@ TIMES = ("seconds", "compile_seconds", "images_per_second")
 
 
 def run(tmp_path, tiny_weights, name="run", **settings):
-    settings = {"weights": tiny_weights, "out": tmp_path / name, "epochs": 2, "per_class": 3, **settings}
+    few = {} if "data" in settings else {"per_class": 3}
+    settings = {"weights": tiny_weights, "out": tmp_path / name, "epochs": 2, **few, **settings}
     return finetune(Settings(**settings), announce=None)
 
 
@@ -114,6 +115,8 @@ def test_photographs_one_way_and_three(tmp_path, tiny_weights, photos):
     assert len(three.rows) == 3
     frozen = run(tmp_path, tiny_weights, "two", data=data, compare=True, freeze="backbone")
     assert [row.way for row in frozen.rows] == ["from scratch", "frozen features"]
+    few = run(tmp_path, tiny_weights, "few", data=data, batch_size=4, per_class=2, input_size=6, augment=False)
+    assert (few.train_images, weights.describe(few.folder / "model.h5").input_size) == (4, 6)
     state, before = weights.read(frozen.folder / "model.h5")[0], weights.read(tiny_weights)[0]
     assert {name for name in state if np.array_equal(state[name], before[name])} == {
         name for name in before if not name.startswith("top.")
