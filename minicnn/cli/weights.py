@@ -57,6 +57,7 @@ def import_(
       minicnn weights import model.safetensors flowers.h5 --arch resnet50 --classes flowers.txt
     """
     from minicnn.cli.printing import print_json
+    from minicnn.errors import printable
     from minicnn.models.importing import import_weights
 
     names = None if classes is None else read_names(classes)
@@ -66,7 +67,7 @@ def import_(
     if as_json:
         print_json(report.as_dict())
     else:
-        print(report)
+        print(printable(str(report)))
 
 
 @app.command()
@@ -133,6 +134,7 @@ def _foreign(path: Path) -> dict[str, Any]:
     except WeightsError:
         architecture = ""
     head = list(foreign.arrays.values())[-1].shape
+    other = "-minicnn" if path.suffix == ".h5" else ""  # not the name that it has
     return {
         "file": str(path),
         "format": foreign.format,
@@ -141,7 +143,7 @@ def _foreign(path: Path) -> dict[str, Any]:
         "classes": classes_of(foreign.values, head[0]) if head else [],
         "says": {name: value for name, value in list(foreign.values.items())[:20] if not isinstance(value, list)},
         "notes": foreign.notes,
-        "hint": f"minicnn weights import {path.name} {path.stem}.h5",
+        "hint": f"minicnn weights import {path.name} {path.stem}{other}.h5",
         "tensors": _tensors(foreign.arrays),
     }
 
