@@ -5,7 +5,7 @@
 The folder has `train/` and `val/` with a sub-folder a class (the data of PyTorch's tutorial on transfer learning). Each
 cell goes the three ways of `minicnn finetune --compare`: from scratch, a linear probe on frozen features, fine-tuned;
 five seeds, of which each chooses the images, the initial values and the order. The images of `val/` are looked at
-after the last epoch, and nothing was chosen by them but the learning rates of the ways, which are the same in all cells.
+after the last epoch; nothing was chosen by them but the ways' learning rates, the same in all cells.
 """
 
 from __future__ import annotations
