@@ -39,25 +39,22 @@ def resnet():
     return random_state(models.resnet18(width=8, num_classes=5))
 
 
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(1).standard_normal((2, 3, 48, 48)).astype(np.float32)
-
-
-def logits(model, x):
-    with no_grad():
-        return np.array(model.eval()(Tensor(x)).array)
+def assert_same(found, state):
+    """The same bits; counters may be missing."""
+    assert {name for name in state if not name.endswith("num_batches_tracked")} <= found.keys() <= state.keys()
+    for name, array in found.items():
+        assert_close(array, state[name], rtol=0, atol=0)
 
 
 @pytest.fixture
 def imported(tmp_path):
-    """Import a state through a .npz file: (report, network, path of the new file)."""
+    """Import a state through a .npz file: (report, new state, path of the new file)."""
 
     def run(state, arch="resnet18", **options):
         source, target = tmp_path / "model.npz", tmp_path / "model.h5"
         np.savez(source, **state)
         report = import_weights(source, target, arch, **options)
-        return report, models.MODELS[report.architecture](weights=target), target
+        return report, weights.read(target)[0], target
 
     return run
 
@@ -109,11 +106,11 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_results_are_the_same_under_other_names(form, resnet, images, imported):
-    model, state = resnet
+def test_results_are_the_same_under_other_names(form, resnet, imported):
+    _, state = resnet
     rename = FORMS[form]
     report, new, path = imported({rename(name): array for name, array in state.items() if rename(name)}, arch=None)
-    assert_close(logits(new, images), logits(model, images), rtol=1e-6)
+    assert_same(new, state)
     assert report.arguments == {"num_classes": 5, "width": 8}
     assert not report.unexpected
     assert len(report.loaded) + len(report.missing) == len(state)
@@ -123,23 +120,23 @@ def test_results_are_the_same_under_other_names(form, resnet, images, imported):
     assert hashlib.sha256((path.parent / "model.npz").read_bytes()).hexdigest() in info.notes
 
 
-def test_order_does_not_matter_and_others_are_named(resnet, images, imported):
-    model, state = resnet
+def test_order_does_not_matter_and_others_are_named(resnet, imported):
+    _, state = resnet
     others = {"optimizer.state.0.momentum_buffer": np.ones((8, 3, 7, 7), np.float32), "best": np.ones((), np.float32)}
     report, new, _ = imported({**others, **dict(reversed(state.items()))})
-    assert_close(logits(new, images), logits(model, images), rtol=1e-6)
+    assert_same(new, state)
     assert [name for name, _ in report.unexpected] == list(others)
     assert "unexpected     2  optimizer.state.0.momentum_buffer (8, 3, 7, 7), best ()" in str(report)
     assert "loaded       122" in str(report)
 
 
-def test_two_networks_in_a_file(resnet, images, imported, refuses):
-    model, state = resnet
+def test_two_networks_in_a_file(resnet, imported, refuses):
+    _, state = resnet
     zeros = {name: np.zeros_like(array) for name, array in state.items()}
     both = {f"{start}.{name}": array for start, part in (("a", state), ("b", zeros)) for name, array in part.items()}
     refuses(both, "several networks in one file; seen 'a.', 'b.'; hint: say which")
     _, new, _ = imported(both, prefix="a.")
-    assert_close(logits(new, images), logits(model, images), rtol=1e-6)
+    assert_same(new, state)
     usual = {
         f"{start}.{name}": array for start, part in (("model", state), ("ema", zeros)) for name, array in part.items()
     }
@@ -148,13 +145,14 @@ def test_two_networks_in_a_file(resnet, images, imported, refuses):
     assert len(report.unexpected) == len(state)
 
 
-def test_dtypes(resnet, images, imported):
-    model, state = resnet
+def test_dtypes(resnet, imported):
+    _, state = resnet
     wide = {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in state.items()}
     wide["fc.bias"] = state["fc.bias"].astype(np.float16)
     report, new, _ = imported(wide)
     assert "values of float16, float64 became float32" in report.notes
-    assert_close(logits(new, images), logits(model, images), rtol=1e-3)
+    for name, array in new.items():
+        assert_close(array, state[name], rtol=1e-3)
 
 
 def without(state, *names):
@@ -206,16 +204,14 @@ def test_a_file_of_ours_is_not_imported(tmp_path, resnet):
         import_weights(tmp_path / "ours.h5", tmp_path / "again.h5")
 
 
-def test_a_new_head(resnet, images, imported):
-    model, state = resnet
+def test_a_new_head(resnet, imported):
+    _, state = resnet
     report, new, path = imported(without(state, "fc."), classes=["ant", "bee", "wasp"])
     assert [name for name, _ in report.missing] == ["fc.weight", "fc.bias"]
     assert any("no head" in note for note in report.notes)
     assert weights.describe(path).classes == ["ant", "bee", "wasp"]
-    assert new.fc.weight.shape == (3, 64)
-    with no_grad():
-        x = Tensor(images)
-        assert_close(np.array(new.eval().features(x).array), np.array(model.features(x).array), rtol=1e-6)
+    assert new["fc.weight"].shape == (3, 64)
+    assert_same(without(new, "fc."), without(state, "fc."))
 
 
 def test_a_small_stem_and_grey_images(imported):
@@ -225,21 +221,23 @@ def test_a_small_stem_and_grey_images(imported):
     assert info.arguments == {"num_classes": 3, "width": 8, "stem": "small", "in_channels": 1}
     assert (info.input_size, info.resize, info.channels, len(info.mean)) == (32, None, "L", 1)
     assert any("max pooling" in note for note in report.notes)
-    x = np.random.default_rng(0).standard_normal((2, 1, 32, 32)).astype(np.float32)
-    assert_close(logits(new, x), logits(model, x), rtol=1e-6)
+    assert_same(new, state)
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 1, 32, 32)).astype(np.float32))
+    with no_grad():
+        y = models.resnet18(weights=path).eval()(x)
+        assert_close(np.array(y.array), np.array(model(x).array), rtol=1e-6)
 
 
 def test_a_second_head_may_be_left_out(imported):
     _, state = random_state(models.inception_v3(width=2, num_classes=3))
     report, new, path = imported(state, arch="inception_v3", arguments={"aux_logits": False})
     assert {name.split(".")[0] for name, _ in report.unexpected} == {"AuxLogits"}
-    assert new.AuxLogits is None
+    assert not any(name.startswith("AuxLogits.") for name in new)
     info = weights.describe(path)
     assert (info.input_size, info.resize, info.mean) == (299, 342, (0.5, 0.5, 0.5))
     report = import_weights(path.parent / "model.npz", path)
     assert (report.architecture, report.unexpected) == ("inception_v3", [])
-    for name, array in weights.read(path)[0].items():
-        assert_close(array, state[name])
+    assert_same(weights.read(path)[0], state)
 
 
 def test_the_size_of_the_images_of_a_cnn(imported):
@@ -256,8 +254,7 @@ def test_timms_vgg_has_convolutions_for_linear_layers(imported):
     theirs["pre_logits.fc2.weight"] = theirs["pre_logits.fc2.weight"].reshape(64, 64, 1, 1)
     report, new, _ = imported(theirs, arch="vgg11")
     assert len(report.transposed) == 2
-    for name, array in state.items():
-        assert_close(np.array(new.state_dict()[name]), array)
+    assert_same(new, state)
 
 
 def test_networks_are_told_apart_by_their_names(imported):
