@@ -9,8 +9,10 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5p, h5s, h5t, h5z
+from h5py import h5a, h5d, h5g, h5p, h5s, h5t, h5z
 from making import ELSEWHERE, RUN, VALUES, Family
+
+from minicnn.weights.importers.hdf5_objects import lookup3
 
 family = Family(".h5")
 refused, accepted = family.refused, family.accepted
@@ -354,6 +356,37 @@ def a_weight_that_is_a_path_out_of_its_group():
 @refused("a weight that is listed twice")
 def a_weight_that_is_listed_twice():
     return keras(np.array([b"w"]), np.array([b"w/kernel:0"] * 2))
+
+
+@refused("too many names of layers and weights")
+def four_million_names_of_layers():
+    def fill(file):
+        for i in range(500):
+            group = file.require_group(f"g{i // 100}")
+            group.attrs[f"weight_names{i}"] = np.full(8_000, b"w")
+
+    return made(fill)
+
+
+@refused(DAMAGED)
+def two_thousand_attributes_in_one_place():
+    def fill(file):
+        for i in range(2_200):
+            h5a.create(file.id, b"a%d" % i, h5t.STD_I8LE, h5s.create_simple((100,)))
+
+    content = bytearray(made(fill, libver="latest"))
+    one = b"\0" + (2**18 + 64).to_bytes(5, "little") + (60_000).to_bytes(2, "little")  # in the first block of 64 KiB
+    at = content.find(b"BTLF")
+    while at >= 0:
+        for count in range(29, 0, -1):
+            end = at + 6 + 17 * count
+            if lookup3(bytes(content[at:end])) == int.from_bytes(content[end : end + 4], "little"):
+                for record in range(at + 6, end, 17):
+                    content[record : record + 8] = one
+                content[end : end + 4] = lookup3(bytes(content[at:end])).to_bytes(4, "little")
+                break
+        at = content.find(b"BTLF", at + 1)
+    return bytes(content)
 
 
 @refused("a list of names that is none")

@@ -142,5 +142,6 @@ class _Heap:
         if which >= 0:
             start, size, block = self.blocks[which]
             if offset + length <= start + size:
+                self.source.count(length, "an object in a heap")  # many identifiers may lead to one large object
                 return block[offset - start : offset - start + length]
         raise self.source.damaged("a link beyond the end of its heap")

@@ -56,10 +56,14 @@ class Hdf5Bytes:
 
     def block(self, address: int, size: int, what: str = "a structure") -> bytes:
         """The same for a piece of structure, of a limited size; the pieces together are limited as well."""
+        self.count(size, what)
+        return self.read(address, size, what)
+
+    def count(self, size: int, what: str) -> None:
+        """Raise if a piece of structure is too large, or the pieces so far are too many."""
         self.pieces, self.bytes = self.pieces + 1, self.bytes + max(size, 0)
         if size > LARGEST_BLOCK or self.pieces > MOST_PIECES or self.bytes > MOST_STRUCTURE:
             raise self.damaged(f"{what} of {size:,} bytes, piece {self.pieces:,}, {self.bytes:,} bytes in all")
-        return self.read(address, size, what)
 
     def check(self, data: bytes, expected: int, what: str) -> None:
         """Raise unless the structure matches its checksum."""

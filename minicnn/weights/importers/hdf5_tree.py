@@ -27,6 +27,7 @@ from minicnn.weights.importers.hdf5_objects import (
 )
 
 LISTS = ("layer_names", "weight_names")  # the attributes that are read, and no others
+MOST_NAMES = 4 * MOST_TENSORS  # in all of them; a list may have one byte a name
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Tree:
     lists: dict[str, list[str]] = field(default_factory=dict)
     attributes: set[str] = field(default_factory=set)
     groups: set[str] = field(default_factory=set)
+    names: int = 0  # in all lists
 
     def read(self) -> dict[str, np.ndarray]:
         """All values by path."""
@@ -145,9 +147,13 @@ def _attributes(tree: Tree, found: list[Message], path: str) -> None:
         stem = name.rstrip("0123456789")  # Keras cuts long lists into weight_names0, weight_names1, ...
         if stem in LISTS:
             where = f"{source.called} at {path[:120]!r}"
-            tree.lists.setdefault(f"{path}/{stem}".lstrip("/"), []).extend(
-                _texts(source, parts[1], dataspace(source, parts[2], where), data[at:], f"{where}, attribute {name}")
+            texts = _texts(
+                source, parts[1], dataspace(source, parts[2], where), data[at:], f"{where}, attribute {name}"
             )
+            tree.lists.setdefault(f"{path}/{stem}".lstrip("/"), []).extend(texts)
+            tree.names += len(texts)
+            if tree.names > MOST_NAMES:
+                raise WeightsError("too many names of layers and weights", called=where, rule=f"at most {MOST_NAMES:,}")
 
 
 def _texts(source: Hdf5Bytes, kind: bytes, shape: tuple[int, ...], data: bytes, where: str) -> list[str]:
