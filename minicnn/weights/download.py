@@ -13,16 +13,35 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from minicnn.errors import MissingPackageError, WeightsError
 from minicnn.files import cannot_write
-from minicnn.weights.published import ADDRESS, Published, published
+from minicnn.weights.published import ADDRESS, published
 
 BLOCK = 2**16
 ATTEMPTS = 3  # at most, while each brings something
 SLOWEST = 512  # bytes a second, over the time that a stall may last
 HINT = "check the connection, or fetch the file in another way and give it to `minicnn weights import`"
+
+
+class Fetchable(Protocol):
+    """A file that can be fetched."""
+
+    @property
+    def file(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """The beginning of its SHA-256, in hexadecimal digits."""
+        ...
+
+    @property
+    def most_bytes(self) -> int:
+        """What it cannot exceed."""
+        ...
 
 
 def cache_folder() -> Path:
@@ -74,11 +93,22 @@ def download(
     WeightsError
         If the server cannot be reached, says no, stops, or sends other bytes.
     """
-    item = published(name)
+    return fetch(published(name), address, folder=folder, timeout=timeout, show=show)
+
+
+def fetch(
+    item: Fetchable,
+    address: str,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    timeout: float = 30.0,
+    show: bool | None = None,
+) -> Path:
+    """Fetch a file whose SHA-256 is known; arguments, result and errors as for `download`."""
     pooch = _pooch()
     folder = Path(folder) if folder is not None else cache_folder()
     target = folder / item.file
-    if target.is_file() and _sha256(target).startswith(item.sha256):
+    if target.is_file() and sha256_of(target).startswith(item.sha256):
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,14 +117,14 @@ def download(
         raise cannot_write(folder, error) from None
     pooch.get_logger().setLevel("WARNING")
     url = address.rstrip("/") + "/" + item.file
-    fetch = _Fetch(item, target.with_name(f"{item.file}.part"), timeout, show)
-    return Path(pooch.retrieve(url, known_hash=None, fname=item.file, path=folder, downloader=fetch))
+    downloader = _Fetch(item, target.with_name(f"{item.file}.part"), timeout, show)
+    return Path(pooch.retrieve(url, known_hash=None, fname=item.file, path=folder, downloader=downloader))
 
 
 class _Fetch:
     """A downloader for pooch, which calls it with the address and where the bytes are to go."""
 
-    def __init__(self, item: Published, part: Path, timeout: float, show: bool | None) -> None:
+    def __init__(self, item: Fetchable, part: Path, timeout: float, show: bool | None) -> None:
         self.item, self.part, self.timeout, self.show = item, part, timeout, show
 
     def __call__(self, url: str, output_file: Any, _: Any) -> None:
@@ -111,7 +141,7 @@ class _Fetch:
                         seen=f"{self._size():,} bytes are kept in {self.part}",
                         hint="run it again: it goes on from there",
                     ) from None
-        found = _sha256(self.part)
+        found = sha256_of(self.part)
         if not found.startswith(self.item.sha256):
             size = self._size()
             self.part.unlink()
@@ -138,7 +168,7 @@ class _Fetch:
             try:
                 with session.get(url, headers=headers, stream=True, timeout=self.timeout) as answer:
                     if answer.status_code == 416 and start:  # nothing after what we have: whole, or not the same file
-                        if not _sha256(self.part).startswith(self.item.sha256):
+                        if not sha256_of(self.part).startswith(self.item.sha256):
                             self.part.unlink()
                             self._once(url)
                         return
@@ -253,7 +283,8 @@ def _reason(error: Exception) -> str:
     return " ".join(str(cause).split()).rpartition(": ")[2][:120]
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Weights that come with the package, by name."""
+"""Weights that come with minicnn, by name: in the package, in the source tree, or fetched (`own.py`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from minicnn.errors import WeightsError
+from minicnn.weights.own import OWN, fetch_own
 
 _PACKAGE = Path(__file__).resolve().parent / "embedded"
 _SOURCE_TREE = Path(__file__).resolve().parent.parent.parent / "weights"
@@ -18,11 +19,13 @@ def available() -> dict[str, Path]:
 
 
 def find(source: str | os.PathLike[str]) -> Path:
-    """The path of a weights file, given as a path or as the name of embedded weights."""
+    """The path of a weights file, given as a path or as a name; own weights that are not here are fetched."""
     named = available()
     if os.fspath(source) in named:
         return named[os.fspath(source)]
     path = Path(source)
+    if os.fspath(source) in OWN and not path.exists():
+        return fetch_own(os.fspath(source))
     if not path.exists():
         raise WeightsError(
             "there is no such weights file",
