@@ -39,8 +39,9 @@ class Checkpoints:
     folder : path
         Of this one training; made when the first checkpoint is written.
     every : str
-        "200": after every 200 steps; "5min": when five minutes have passed. After epochs too: after each that is the
-        best so far, and after the others unless they are so quick that writing would take more than 5 % of the time.
+        "200": after every 200 steps, and after epochs. "5min": when five minutes have passed; and after each epoch that
+        is the best so far, and after the others unless they are so quick that writing would take more than 5 % of the
+        time.
     keep : int
         How many of the last ones are kept.
     about : dict, optional
@@ -84,7 +85,7 @@ class Checkpoints:
 
     def is_due_after_epoch(self, is_best: bool) -> bool:
         """Whether one is to be written after an epoch."""
-        return is_best or self.last is None or self._waited >= PATIENCE * self._took
+        return is_best or self.steps is not None or self.last is None or self._waited >= PATIENCE * self._took
 
     @property
     def _waited(self) -> float:

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from minicnn import weights as weight_files
 from minicnn.errors import ArgumentError, DataError, WeightsError
@@ -108,9 +108,7 @@ def resume(
         _find(settings)
         devices = before.get("resumed", {}).get("devices", []) or [before["settings"]["device"]]
         if announce is not None and settings.device != devices[-1]:
-            announce(
-                f"on {settings.device} now, before on {devices[-1]}: the bits will not be those of an uninterrupted run"
-            )
+            announce(f"on {settings.device} now, after {devices[-1]}: not to the bits of an uninterrupted run")
         return finetune(settings, announce, resumed=Resumed(folder, before, settings.device))
     finally:
         folder.unlock()
@@ -143,28 +141,19 @@ def _same(path: Path, problem: str, found: str, own: str, hint: str) -> None:
 
 
 def _settings(folder: RunFolder, before: dict[str, Any]) -> Settings:
-    """The settings of the run; of embedded weights, run.toml has the name of the file."""
-    table = before.get("settings", {})
-    defaults = Settings()
-    values: dict[str, Any] = {}
-    for item in fields(Settings):
-        value, default = table.get(item.name), getattr(defaults, item.name)
-        kinds = KINDS.get(item.name) or (_kind(default),)
-        if value is not None and not isinstance(value, kinds):
+    """The settings of the run."""
+    table, kinds = before.get("settings", {}), get_type_hints(Settings)
+    values = {item.name: table[item.name] for item in fields(Settings) if item.name in table}
+    for name, value in values.items():
+        whole_for_real = isinstance(value, int) and isinstance(1.0, kinds[name])
+        if not isinstance(value, kinds[name]) and not whole_for_real:
             called = str(folder.path / "run.toml")
-            raise ArgumentError("not the settings of a run", called=called, seen=f"{item.name} = {value!r}"[:80])
-        if value is not None:
-            values[item.name] = value
-    stem = Path(values.get("weights", "")).stem
-    if values.get("weights") == f"{stem}.h5" and stem in weight_files.available():
-        values["weights"] = stem
-    elif "weights" in values:
-        values["weights"] = os.path.expanduser(values["weights"])
+            raise ArgumentError("not the settings of a run", called=called, seen=f"{name} = {value!r}"[:80])
+    if "weights" in values:
+        path = Path(values["weights"]).expanduser()
+        is_default = len(path.parts) == 1 and not path.exists()  # then run.toml has the name of the file alone
+        values["weights"] = None if is_default else path
     return Settings(**values)
-
-
-def _kind(default: Any) -> type:
-    return str if default is None else type(default)
 
 
 def _find(settings: Settings) -> None:
@@ -176,7 +165,7 @@ def _find(settings: Settings) -> None:
             hint="go to the folder where the run was started, or give them: minicnn finetune DATA --resume RUN",
         )
     names = (None, *weight_files.available())
-    if settings.weights not in names and not Path(str(settings.weights)).expanduser().exists():
+    if settings.weights not in names and not Path(str(settings.weights)).exists():
         raise WeightsError(
             "the weights that the run began with are not there",
             called=os.fspath(str(settings.weights)),

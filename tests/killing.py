@@ -1,6 +1,6 @@
 """Kills fine-tunings with SIGKILL, at moments of chance and in the middle of writing, and lets them go on.
 
-    python tests/training/killing.py FOLDER KILLS SEED
+    python tests/killing.py FOLDER KILLS SEED
 
 One process imports everything and forks one child after the other, which saves their seconds of starting. Each child
 runs `minicnn finetune`, with `--resume` once there is a run. Prints JSON: kills, how many of them within a write, runs,
@@ -164,5 +164,4 @@ def main(folder: Path, kills: int, seed: int) -> dict:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     print(json.dumps(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))))
