@@ -34,7 +34,7 @@ def import_(
         int | None, typer.Option(help="For a file without a head: classes of the new one.", min=1, max=65_536)
     ] = None,
     input_size: Annotated[
-        int | None, typer.Option(help="Height and width of the images.", show_default="224", min=1, max=65_536)
+        int | None, typer.Option(help="Height and width of the images.", show_default="224", min=1, max=4_096)
     ] = None,
     prefix: Annotated[
         str | None, typer.Option(help="Where a file holds several networks: the beginning of one's names (model_ema.).")

@@ -83,7 +83,12 @@ def _by_torchvision(called: str, architecture: str, arguments: dict[str, Any], i
         raise MissingPackageError(
             "torch or torchvision is not installed", called="outputs", hint="pip install torch torchvision"
         ) from None
-    state = torch.load(called, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(called, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has errors of its own for each cause
+        raise WeightsError(
+            "torch cannot read the file", called=called, seen=" ".join(str(error).split())[:120]
+        ) from None
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from minicnn.data.transforms import Compose
 
 CHANNELS = {"RGB": 3, "BGR": 3, "L": 1}  # the orders that a network may have learned, and how many channels each has
+LARGEST_SIDE = 4_096  # of images: every image is resized to what the file says
 MOST_CHANNELS = 16  # whose means and deviations a file may name
 # Fields that older files lack; at their default they are not written, so that such files stay the same bytes.
 OPTIONAL = ("resize", "interpolation", "antialias", "channels", "scale")
@@ -31,7 +32,7 @@ class WeightsInfo:
     classes : list of str
         Names of the classes, in the order of the logits.
     input_size : int
-        Height and width of the images, which are cut out of the middle.
+        Height and width of the images, which are cut out of the middle; at most 4,096, as `resize`.
     mean, std : tuple of floats
         Normalisation of each channel, in the order of `channels`, for values from 0 to `scale`.
     trained_on : str
@@ -117,6 +118,9 @@ def _check(values: dict[str, Any], called: str) -> None:
     def size(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65_536
 
+    def side(value: Any) -> bool:
+        return size(value) and value <= LARGEST_SIDE
+
     def numbers(value: Any) -> bool:
         return isinstance(value, list) and 1 <= len(value) <= MOST_CHANNELS and all(map(number, value))
 
@@ -125,12 +129,12 @@ def _check(values: dict[str, Any], called: str) -> None:
         "arguments": isinstance(arguments, dict)
         and all(size(v) or isinstance(v, (str, bool)) for v in arguments.values()),
         "classes": isinstance(values["classes"], list) and all(isinstance(name, str) for name in values["classes"]),
-        "input_size": size(values["input_size"]),
+        "input_size": side(values["input_size"]),
         "mean": numbers(values["mean"]),
         "std": numbers(values["std"]) and len(values["std"]) == len(values["mean"]) and min(values["std"]) > 0,
         "accuracy": values["accuracy"] is None or (number(values["accuracy"]) and 0 <= values["accuracy"] <= 1),
         "log": isinstance(values["log"], list) and all(isinstance(row, dict) for row in values["log"]),
-        "resize": values["resize"] is None or size(values["resize"]),
+        "resize": values["resize"] is None or side(values["resize"]),
         "interpolation": values["interpolation"] in INTERPOLATIONS,
         "antialias": isinstance(values["antialias"], bool),
         "channels": values["channels"] in CHANNELS,

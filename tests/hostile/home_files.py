@@ -188,6 +188,11 @@ def a_size_of_four_thousand_digits():
     return text("input_size", "9" * 4_000)
 
 
+@refused("the attribute 'input_size' has a value that cannot be")
+def images_of_thirteen_gigabytes():
+    return text("input_size", "65536")
+
+
 @refused("the attribute 'mean' has a value that cannot be")
 def nine_thousand_channels():
     return text("mean", json.dumps([0.5] * 9_000))
