@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.data.bad_images import in_threads
+
 NEAR = 6  # bits of 64 that may differ
 ALIKE = 8.0  # grey levels that thumbnails may differ in the mean, once brightness and contrast are taken out
 FLAT = 4.0  # grey levels: a thumbnail that varies less says nothing
-BLOCK = 1024  # images that are compared with all others at once
+BLOCK = 2**21  # pairs that a thread compares at once
 
 
 @dataclass(frozen=True)
@@ -55,23 +57,30 @@ def exact_groups(prints: list[Fingerprint]) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def near_pairs(prints: list[Fingerprint]) -> list[tuple[int, int, int]]:
+def near_pairs(prints: list[Fingerprint], progress: bool | None = None) -> list[tuple[int, int, int]]:
     """Pairs that look the same and are not: (number, number, bits that differ)."""
-    hashes = np.array([fingerprint.bits for fingerprint in prints], np.uint64)
-    thumbnails = np.array([np.frombuffer(fingerprint.thumbnail, np.uint8) for fingerprint in prints], np.float32)
-    if len(prints) < 2:
+    count = len(prints)
+    if count < 2:
         return []
+    hashes = np.array([fingerprint.bits for fingerprint in prints], np.uint64)
+    thumbnails = np.array([np.frombuffer(fingerprint.thumbnail, np.uint8) for fingerprint in prints])
     spread = thumbnails.std(axis=1)
-    plain = (thumbnails - thumbnails.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-6)[:, None]
-    found: list[tuple[int, int, int]] = []
-    for start in range(0, len(prints), BLOCK):
-        here = hashes[start : start + BLOCK, None]
-        distances = np.bitwise_count(here ^ hashes[None, start:])
+
+    def plain(i: int) -> np.ndarray:
+        """The thumbnail without brightness and contrast."""
+        return (thumbnails[i] - thumbnails[i].mean()) / spread[i]
+
+    def compare(start: int) -> list[tuple[int, int, int]]:
+        found = []
+        distances = np.bitwise_count(hashes[start : start + step, None] ^ hashes[None, start:])
         for row, column in np.argwhere(distances <= NEAR):
             a, b = start + int(row), start + int(column)
             if a >= b or prints[a].digest == prints[b].digest or min(spread[a], spread[b]) < FLAT:
                 continue
-            level = float(np.sqrt(spread[a] * spread[b]))
-            if np.abs(plain[a] - plain[b]).mean() * level <= ALIKE:
+            if np.abs(plain(a) - plain(b)).mean() * np.sqrt(spread[a] * spread[b]) <= ALIKE:
                 found.append((a, b, int(distances[row, column])))
-    return found
+        return found
+
+    step = max(BLOCK // count, 1)  # images that are compared with all later ones at once
+    blocks = in_threads(compare, range(0, count, step), "comparing the images", progress)
+    return [pair for block in blocks for pair in block]

@@ -143,7 +143,7 @@ def inspect(parts: Any, near: bool = True, progress: bool | None = None) -> Insp
         near = False
         notes.append(f"near-duplicates were not looked for among more than {MOST_FOR_NEAR:,} images")
     groups = exact_groups(prints)
-    pairs = near_pairs(prints) if near else []
+    pairs = near_pairs(prints, progress) if near else []
     # Of a group of equals, each with the first: enough to see a leak, and not the square of their number.
     linked = [(group[0], other) for group in groups for other in group[1:]] + [(a, b) for a, b, _ in pairs]
     classes = {part: list(dataset.classes) for part, dataset in parts.items()}

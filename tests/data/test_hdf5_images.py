@@ -103,7 +103,8 @@ def packed(path: Path, **options: object) -> HDF5Images:
         Image.fromarray(image).save(buffer, "PNG")
         files.append(buffer.getvalue())
     with h5py.File(path, "w") as file:
-        file["train/offsets"] = np.cumsum([0, *map(len, files)]).astype(">i4")
+        offsets = np.cumsum([0, *map(len, files)]).astype(">i4")
+        file.create_dataset("train/offsets", data=offsets, chunks=(4,), **options)
         file.create_dataset("train/labels", data=(np.arange(9) % 3).astype(np.uint8), chunks=(4,), **options)
         joined = np.frombuffer(b"".join(files), np.uint8)
         file.create_dataset("train/jpeg", data=joined, chunks=(100,), **options)
