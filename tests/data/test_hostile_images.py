@@ -11,13 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import hostile_images
 import numpy as np
 import pytest
 from hostile_images import EITHER, READ, REFUSED
 from PIL import Image
 
-from minicnn.data import ImageFolder
+from minicnn.data import ArrayDataset, ImageFolder, write_image_set
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited as Linux does it")
 
@@ -104,9 +105,17 @@ def test_random_changes_of_valid_files(tmp_path):
     }
     for name, (kind, image, options) in files.items():
         (tmp_path / name).write_bytes(hostile_images.saved(image, kind, **options))
+    sets = ("ours.h5", "gzip.h5")
+    small = ArrayDataset(
+        np.random.default_rng(0).integers(0, 256, (4, 6, 6, 3), np.uint8), np.arange(4) % 2, ["a", "b"]
+    )
+    write_image_set(tmp_path / sets[0], small)
+    with h5py.File(tmp_path / sets[1], "w") as file:
+        file.create_dataset("images", data=small.images, chunks=(2, 6, 4, 3), compression="gzip", fletcher32=True)
+        file["labels"], file.attrs["classes"] = small.labels, small.classes
     lines = run("fuzz", tmp_path, count, 0)
     bad = [line for line in lines if "bad" in line]
     assert not bad, "\n".join(str(line)[:1000] for line in bad[:5])
-    assert {line["name"] for line in lines} == files.keys()
+    assert {line["name"] for line in lines} == {*files, *sets}
     assert sum(line[REFUSED] for line in lines) > count  # it does change something
     assert sum(line[READ] for line in lines) > count
