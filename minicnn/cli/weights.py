@@ -62,7 +62,15 @@ def import_(
 
     names = None if classes is None else read_names(classes)
     report = import_weights(
-        src, dst, arch, num_classes, classes=names, input_size=input_size, prefix=prefix, bn_epsilon=bn_epsilon
+        src,
+        dst,
+        arch,
+        num_classes,
+        classes=names,
+        input_size=input_size,
+        prefix=prefix,
+        bn_epsilon=bn_epsilon,
+        progress=None,
     )
     if as_json:
         print_json(report.as_dict())

@@ -11,7 +11,8 @@ import hashlib
 import inspect
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def import_weights(
     prefix: str | None = None,
     bn_epsilon: float | None = None,
     arguments: dict[str, Any] | None = None,
+    progress: bool | None = False,
 ) -> ImportReport:
     """Import a weights file of another library.
 
@@ -80,6 +82,8 @@ def import_weights(
         its files do not say what was used.
     arguments : dict, optional
         Arguments of the architecture that the shapes do not say.
+    progress : bool or None
+        Show on stderr what is being done; None: only if it is a terminal.
 
     Returns
     -------
@@ -98,8 +102,31 @@ def import_weights(
         raise ArgumentError("the new file would replace its source", called=called, hint="give another name")
     if is_home(src):
         raise WeightsError("already a weights file of minicnn", called=called, hint="use it as it is")
-    foreign = read_foreign(src)
-    arch = arch or recognised(foreign, called, prefix)
+    with _stages(progress) as stage:
+        stage("reading")
+        foreign = read_foreign(src)
+        stage("matching names")
+        arch = arch or recognised(foreign, called, prefix)
+        state, info, report = _imported(
+            foreign, called, arch, num_classes, classes, input_size, prefix, bn_epsilon, arguments
+        )
+        stage("writing")
+        weight_files.save(dst, state, info)
+    return report
+
+
+def _imported(
+    foreign: Foreign,
+    called: str,
+    arch: str,
+    num_classes: int | None,
+    classes: Sequence[str] | None,
+    input_size: int | None,
+    prefix: str | None,
+    bn_epsilon: float | None,
+    arguments: dict[str, Any] | None,
+) -> tuple[dict[str, np.ndarray], weight_files.WeightsInfo, ImportReport]:
+    """State and description of the network in a file, and the report; raises unless everything fits."""
     try:
         foreign = prepare(foreign, _names(arch)[0], called, bn_epsilon)
         match = _match(foreign, arch, called, prefix)
@@ -119,8 +146,23 @@ def import_weights(
     if lacking:
         state.update(_new_head(model, heads, report))
     info = _info(foreign, match, report, classes, input_size)
-    weight_files.save(dst, {name: state[name] for name in expected if name in state}, info)
-    return report
+    return {name: state[name] for name in expected if name in state}, info, report
+
+
+@contextmanager
+def _stages(show: bool | None) -> Iterator[Callable[[str], None]]:
+    """Shows which of the three stages is at work; calling what it gives begins the next one."""
+    from tqdm import tqdm
+
+    disable = None if show is None else not show
+    with tqdm(total=3, disable=disable, leave=False, bar_format="{desc} ({n}/{total}, {elapsed})") as bar:
+
+        def begin(name: str) -> None:
+            bar.set_description_str(name, refresh=False)
+            bar.update()
+            bar.refresh()
+
+        yield begin
 
 
 def is_home(path: str | os.PathLike[str]) -> bool:

@@ -2,6 +2,9 @@
 
 `save` and `read` work on state dicts, `load` on a network, with a report of what was found (`report.py`);
 `transforms` gives what a file says about preparing images (`preprocessing.py`).
+
+Files of other libraries are read by `importers/`, their names matched by tables (`names.py`, `matching.py`), and their
+arrays turned into ours (`importing.py`); `minicnn.models.import_weights` puts it together.
 """
 
 from minicnn.weights.embedded import available, find

@@ -204,6 +204,14 @@ def test_a_file_of_ours_is_not_imported(tmp_path, resnet):
         import_weights(tmp_path / "ours.h5", tmp_path / "again.h5")
 
 
+def test_what_is_being_done_is_shown(resnet, imported, capsys):
+    imported(resnet[1], progress=True)
+    shown = capsys.readouterr().err
+    assert shown.index("reading (1/3") < shown.index("matching names (2/3") < shown.index("writing (3/3")
+    imported(resnet[1])
+    assert capsys.readouterr().err == ""
+
+
 def test_a_new_head(resnet, imported):
     _, state = resnet
     report, new, path = imported(without(state, "fc."), classes=["ant", "bee", "wasp"])

@@ -18,7 +18,7 @@ from minicnn.errors import WeightsError
 from minicnn.weights.importers.foreign import BFLOAT16, Foreign, check_count, check_name, count_of, map_file, shown
 
 FORMAT = "safetensors"
-LENGTH_BYTES, LARGEST_HEADER, LONGEST_TEXT = 8, 8 * 2**20, 300
+LENGTH_BYTES, LARGEST_HEADER, LONGEST_TEXT = 8, 2 * 2**20, 300
 MOST_MARKS = 160_000  # commas and opening brackets; a tensor has ten to twenty
 DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype("<f8"),
