@@ -119,7 +119,7 @@ def _identified(file: IO[bytes], name: str) -> Image.Image:
             called=name,
             seen=f"{size} bytes that begin with {file.read(12)!r}",
             rule=f"the content is one of {', '.join(_formats())}",
-            hint="remove the file, or save it again as PNG or JPEG",
+            hint="save it again as PNG or JPEG, remove it, or leave it out: skip_bad",
         ) from None
     refuse_bomb(name, opened.size)
     _refuse_costly(file, name, opened)
@@ -164,7 +164,7 @@ def _one_error(name: str) -> Iterator[None]:
             called=name,
             seen=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
             rule="the whole file can be decoded",
-            hint="copy or download the file again, or remove it",
+            hint="copy or download the file again, or leave it out: skip_bad",
         ) from None
 
 
