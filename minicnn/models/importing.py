@@ -340,6 +340,8 @@ def _info(
         )
     if names and classes is None:
         report.notes.append("names of the classes are the file's")
+    if not names:
+        report.notes.append("the file does not name its classes; `minicnn predict` needs names, which --classes gives")
     small = arguments.get("stem") == "small" or "image_size" in arguments
     preparation: dict[str, Any] = {"resize": 256}
     if small:

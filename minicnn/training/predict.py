@@ -40,7 +40,11 @@ def predict_images(
     pretrained = Pretrained(model)
     classes = list(pretrained.info.classes)
     if not classes:
-        raise WeightsError("the file names no classes", called=os.fspath(model), hint="give a model.h5 of a run")
+        raise WeightsError(
+            "the file names no classes",
+            called=os.fspath(model),
+            hint="give a model.h5 of a run, or name them: minicnn weights import ... --classes names.txt",
+        )
     images = [read_image(Path(path)) for path in paths]  # an image that cannot be read is found before any work
     transform, network = pretrained.transform(), pretrained.build(classes).eval().to(device)
     answers = []
