@@ -102,7 +102,9 @@ def test_hdf5_of_another_program(path, refused):
     refused("an HDF5 file, but not minicnn weights; rule: an attribute format='minicnn-weights'")
     with h5py.File(path, "w") as file:
         file["a"] = 1
-    refused("an HDF5 file in a form that minicnn does not write; seen superblock version 0; .*hint: minicnn weights import")
+    refused(
+        "an HDF5 file in a form that minicnn does not write; seen superblock version 0; .*hint: minicnn weights import"
+    )
 
 
 # ---- broken ----------------------------------------------------------------------------------------------------------
