@@ -134,6 +134,8 @@ STRUCTURE = {
     "npz": mutations.of_zip,
     "npz packed": mutations.of_zip,
     "onnx": mutations.of_onnx,
+    "keras": mutations.of_used_bytes,
+    "hdf5": mutations.of_used_bytes,
     "hdf5 latest": partial(mutations.of_hdf5, lookup3=lookup3),
     "home": partial(mutations.of_hdf5, lookup3=lookup3),
     "import": mutations.of_safetensors,
@@ -165,7 +167,8 @@ def mutation(name: str, seed: int, number: int) -> tuple[bytes, bool]:
 def read(name: str, path: Path, number: int) -> dict[str, np.ndarray]:
     """Read a file in the ways of its format; the arrays that were found, every value of them used once."""
     if name == "home":
-        return weights.read(path)[0]
+        arrays, info = weights.read(path)
+        return {**arrays, "info": np.frombuffer(repr(info).encode(), np.uint8)}
     if name == "import":
         import_weights(path, path.with_name("out.h5"), "resnet18")
         return weights.read(path.with_name("out.h5"))[0]

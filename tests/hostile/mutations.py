@@ -10,6 +10,8 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
 
 from making import Entry, zipped
 
@@ -176,24 +178,68 @@ def _packed(value: int) -> bytes:
     return bytes([*out, value])
 
 
+def of_used_bytes(content: bytes, rng: random.Random) -> bytes:
+    """A few bytes near some that are not zero: most of a small HDF5 file is empty space."""
+    used = _used(content)  # of the sound file
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        at = max(0, rng.choice(used) - rng.choice((0, 0, 1, 7)))
+        width = rng.choice((1, 1, 2, 4, 8))
+        new = of_bytes(content[at : at + width], rng)
+        content = content[:at] + new.ljust(width, b"\0")[:width] + content[at + width :]
+    return content
+
+
+@cache
+def _used(content: bytes) -> list[int]:
+    return [at for at, byte in enumerate(content) if byte]
+
+
+class Part(NamedTuple):
+    """A part of an HDF5 file with a checksum over `start` to `end`: at `place`, which counts as zero within."""
+
+    start: int
+    end: int
+    place: int
+    first: int
+    last: int
+
+
 def of_hdf5(content: bytes, rng: random.Random, lookup3: Callable[[bytes], int]) -> bytes:
-    """Bytes in an object's header changed, and its checksum made right."""
+    """Bytes in a part of an object's header, or in a heap of attributes, changed, and the checksum made right."""
+    part = rng.choice(_parts(content, lookup3))
     changed = bytearray(content)
-    places = []
-    at = content.find(b"OHDR")
-    while at >= 0:
-        flags = content[at + 5]
-        begin = at + 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
-        width = 1 << (flags & 3)
-        end = begin + width + int.from_bytes(content[begin : begin + width], "little")
-        if lookup3(content[at:end]) == int.from_bytes(content[end : end + 4], "little"):
-            places.append((at, begin + width, end))
-        at = content.find(b"OHDR", at + 1)
-    start, first, end = rng.choice(places)
     for _ in range(rng.choice((1, 1, 2))):
-        at, width = rng.randrange(first, end), rng.choice((1, 1, 2, 8))
-        new = of_bytes(bytes(changed[at : min(at + width, end)]), rng)
-        if len(new) == min(at + width, end) - at:
-            changed[at : at + len(new)] = new
-    changed[end : end + 4] = lookup3(bytes(changed[start:end])).to_bytes(4, "little")
-    return bytes(changed)
+        at = rng.randrange(part.first, part.last)
+        width = min(rng.choice((1, 1, 2, 8)), part.last - at)
+        changed[at : at + width] = of_bytes(bytes(changed[at : at + width]), rng).ljust(width, b"\0")[:width]
+    return _made_right(changed, part, lookup3)
+
+
+def _made_right(content: bytearray, part: Part, lookup3: Callable[[bytes], int]) -> bytes:
+    content[part.place : part.place + 4] = bytes(4)
+    checksum = lookup3(bytes(content[part.start : part.end]))
+    content[part.place : part.place + 4] = checksum.to_bytes(4, "little")
+    return bytes(content)
+
+
+@cache
+def _parts(content: bytes, lookup3: Callable[[bytes], int]) -> list[Part]:
+    """Headers of objects, what they go on with, and blocks of heaps."""
+    found = []
+    for match in re.finditer(b"OHDR|OCHK|FHDB", content):
+        at = match.start()
+        if match[0] == b"OHDR":
+            flags = content[at + 5]
+            begin = at + 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
+            width = 1 << (flags & 3)
+            end = begin + width + int.from_bytes(content[begin : begin + width], "little")
+            found.append(Part(at, end, end, begin + width, end))
+        elif match[0] == b"OCHK":  # its place and size stand in the first part of the header
+            named = content.find(struct.pack("<Q", at))
+            end = at + int.from_bytes(content[named + 8 : named + 16], "little") - 4
+            found.append(Part(at, end, end, at + 4, end))
+        else:
+            for end in (at + 512, at + 1024, at + 2048, at + 4096):
+                used = len(content[at:end].rstrip(b"\0"))
+                found.append(Part(at, end, at + 18, at + 22, at + used))
+    return [part for part in found if _made_right(bytearray(content), part, lookup3) == content]
