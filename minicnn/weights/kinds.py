@@ -95,8 +95,8 @@ def kind_of(start: bytes) -> str:
     return ""
 
 
-def refuse(start: bytes, called: str, rule: str) -> WeightsError:
-    """The error for a file that is no weights file of a known kind: it says what the file is, where that is known."""
+def not_weights(start: bytes, called: str, rule: str, otherwise: str) -> WeightsError:
+    """The error for a file of no known kind: what people have in place of weights is named; else `otherwise`."""
     text = start.lstrip()
     if text.startswith(b"version https://git-lfs"):
         size = text.partition(b"size ")[2].split(b"\n")[0]
@@ -111,4 +111,4 @@ def refuse(start: bytes, called: str, rule: str) -> WeightsError:
     for magic, what, hint in IN_PLACE_OF_WEIGHTS:
         if text.lower().startswith(magic.lower()):
             return WeightsError(f"this is {what}", called=called, rule=rule, hint=hint)
-    return WeightsError("", called=called, seen=f"first bytes {start[:8]!r}", rule=rule)
+    return WeightsError(otherwise, called=called, seen=f"first bytes {start[:8]!r}", rule=rule)

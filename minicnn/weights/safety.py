@@ -19,7 +19,7 @@ import numpy as np
 
 from minicnn.errors import MissingPackageError, WeightsError
 from minicnn.weights.headers import check_header, check_superblock
-from minicnn.weights.kinds import HDF5_MAGIC, IN_WORDS, first_bytes, how_to_import, kind_of, refuse
+from minicnn.weights.kinds import IN_WORDS, first_bytes, how_to_import, kind_of, not_weights
 
 FORMAT, VERSION = "minicnn-weights", 1
 MOST_OBJECTS, MOST_CHUNKS, MOST_ATTRIBUTES, DEEPEST, MOST_AXES, LONGEST = 4_000, 16_000, 100, 12, 8, 64 * 1024
@@ -101,10 +101,7 @@ def _check_start(called: str) -> None:
         return
     if kind:
         raise WeightsError(f"this is {IN_WORDS[kind]}", called=called, rule="an HDF5 file", hint=how_to_import(called))
-    error = refuse(start, called, "an HDF5 file")
-    if error.problem:
-        raise error
-    raise WeightsError("not an HDF5 file", called=called, seen=f"first bytes {start[:8]!r}", rule=f"{HDF5_MAGIC!r}")
+    raise not_weights(start, called, "an HDF5 file", "not an HDF5 file")
 
 
 def _attributes(file: Any, called: str, expected: str) -> dict[str, str]:

@@ -32,7 +32,7 @@ from minicnn.weights.importers.safetensors import read_safetensors
 from minicnn.weights.importers.torch_legacy import read_torch_legacy
 from minicnn.weights.importers.torch_tar import read_torch_tar
 from minicnn.weights.importers.torch_zip import read_torch_zip
-from minicnn.weights.kinds import first_bytes, kind_of, refuse
+from minicnn.weights.kinds import first_bytes, kind_of, not_weights
 
 __all__ = ["BFLOAT16", "READERS", "Foreign", "as_float32", "dtype_name", "read_foreign"]
 
@@ -81,12 +81,7 @@ def read_foreign(path: str | os.PathLike[str]) -> Foreign:
     start = first_bytes(called)
     reader = READERS.get(kind_of(start))
     if reader is None:
-        error = refuse(start, called, KNOWN)
-        raise (
-            error
-            if error.problem
-            else WeightsError("not a weights file of a known format", called=called, seen=error.seen, rule=KNOWN)
-        )
+        raise not_weights(start, called, KNOWN, "not a weights file of a known format")
     try:
         return reader(called)
     except OSError as error:
