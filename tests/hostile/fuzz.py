@@ -38,6 +38,7 @@ from minicnn import weights
 from minicnn.cli.weights import _foreign
 from minicnn.errors import MinicnnError
 from minicnn.models.importing import import_weights
+from minicnn.training.state import State
 from minicnn.weights.importers import as_float32, read_foreign
 from minicnn.weights.importers.hdf5_objects import lookup3
 
@@ -112,6 +113,13 @@ def _npz(**packed: Any) -> bytes:
     return file.getvalue()
 
 
+def _checkpoint() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "checkpoint.h5"
+        State({f"model.{name}": array for name, array in state().items()}, {"position": {"epoch": 3}}).save(path)
+        return path.read_bytes()
+
+
 SOUND = {
     "torch zip": lambda: t.as_zip(state()),
     "torch stream": lambda: t.as_stream(state()),
@@ -124,6 +132,7 @@ SOUND = {
     "hdf5": _hdf5,
     "hdf5 latest": partial(_hdf5, libver="latest"),
     "home": home_files.sound,
+    "checkpoint": _checkpoint,
     "import": lambda: _safetensors(values.state()),
 }
 STRUCTURE = {
@@ -138,17 +147,19 @@ STRUCTURE = {
     "hdf5": mutations.of_used_bytes,
     "hdf5 latest": partial(mutations.of_hdf5, lookup3=lookup3),
     "home": partial(mutations.of_hdf5, lookup3=lookup3),
+    "checkpoint": partial(mutations.of_hdf5, lookup3=lookup3),
     "import": mutations.of_safetensors,
 }
-CHECKED = ("torch zip", "npz", "npz packed", "home")  # formats whose checksums cover the values
+CHECKED = ("torch zip", "npz", "npz packed", "home", "checkpoint")  # formats whose checksums cover the values
 VALUES: dict[str, Callable[[], np.ndarray]] = {  # an array that a checksum covers
     "torch zip": lambda: state()["fc.weight"],
     "npz": lambda: state()["fc.weight"],
     "hdf5": lambda: state()["conv1.weight"],
     "hdf5 latest": lambda: state()["conv1.weight"],
     "home": lambda: home_files.VALUES,
+    "checkpoint": lambda: state()["fc.weight"],
 }
-FEWER = {"import": 10, "home": 2}  # which take longer
+FEWER = {"import": 10, "home": 2, "checkpoint": 2}  # which take longer
 
 sound = cache(lambda name: SOUND[name]())
 
@@ -160,7 +171,7 @@ def mutation(name: str, seed: int, number: int) -> tuple[bytes, bool]:
     if name in VALUES and rng.random() < 0.1:
         return mutations.of_values(content, rng, VALUES[name]().tobytes()), True
     if name in STRUCTURE and rng.random() < 0.5:
-        return STRUCTURE[name](content, rng), name == "home"
+        return STRUCTURE[name](content, rng), name in ("home", "checkpoint")
     return mutations.of_bytes(content, rng), name in CHECKED
 
 
@@ -169,6 +180,9 @@ def read(name: str, path: Path, number: int) -> dict[str, np.ndarray]:
     if name == "home":
         arrays, info = weights.read(path)
         return {**arrays, "info": np.frombuffer(repr(info).encode(), np.uint8)}
+    if name == "checkpoint":
+        found_state = State.read(path)
+        return {**found_state.arrays, "values": np.frombuffer(repr(found_state.values).encode(), np.uint8)}
     if name == "import":
         import_weights(path, path.with_name("out.h5"), "resnet18")
         return weights.read(path.with_name("out.h5"))[0]
