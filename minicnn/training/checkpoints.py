@@ -119,8 +119,15 @@ class Checkpoints:
             return []
         return [self.folder / match[0] for match in sorted(names, key=lambda match: (int(match[1]), int(match[2])))]
 
+    def part(self, name: str) -> Checkpoints:
+        """Those of a training that is a part of this one, in a folder below."""
+        every = f"{self.minutes}min" if self.steps is None else str(self.steps)
+        return Checkpoints(self.folder / name, every=every, keep=self.keep, about=self.about, announce=self.announce)
+
     def remove(self) -> None:
-        """Remove all of them, and the folder if nothing else is in it."""
+        """Remove all of them, also those of parts, and the folder if nothing else is in it."""
+        for folder in self.folder.glob("*/"):
+            Checkpoints(folder).remove()
         remove_leftovers(self.folder)
         for path in [*self.paths(), *self.folder.glob("epoch-*-step-*.h5.damaged")]:
             path.unlink(missing_ok=True)

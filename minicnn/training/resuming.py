@@ -11,9 +11,10 @@ from typing import Any, get_type_hints
 
 from minicnn import weights as weight_files
 from minicnn.errors import ArgumentError, DataError, WeightsError
-from minicnn.training.finetune import Settings, finetune
+from minicnn.training.finetune import finetune
 from minicnn.training.report import RunFolder
 from minicnn.training.results import FinetuneResult
+from minicnn.training.settings import Settings
 from minicnn.training.way_files import FOLDER, WayFiles
 
 SAME = (

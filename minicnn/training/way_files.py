@@ -48,7 +48,7 @@ class WayFiles:
     @property
     def exist(self) -> bool:
         """Whether there is anything to go on from."""
-        return any(self.folder.glob("*/*.h5"))
+        return any(self.folder.rglob("*.h5"))
 
     def checkpoints(self, way: Way) -> Checkpoints:
         """Where the states of one way go."""

@@ -163,7 +163,7 @@ class Journey:
             train, seconds = self._features(model, self.source.train)
             validation, _ = self._features(model, validation)
         elif way.head_first and not self.pretrained.is_for(self.source.classes):  # not a head that was kept
-            seconds = self._train_head(model, way)
+            seconds = self._train_head(model, way, checkpoints and checkpoints.part("head"))
         trainer = _trainer(learner, way.lr, self.progress, on_epoch and on_epoch(model))
         loaders = self._training_loader(train), self._evaluation_loader(validation)
         resume = checkpoints is not None
@@ -177,12 +177,13 @@ class Journey:
             made = features(model, head, self._evaluation_loader(dataset), self.source.classes)
         return made, watch.seconds
 
-    def _train_head(self, model: nn.Module, way: Way) -> float:
+    def _train_head(self, model: nn.Module, way: Way, checkpoints: Checkpoints | None) -> float:
         """The head learns on frozen features; then what the way freezes is frozen again. Returns the seconds."""
         freezing.freeze(model, "backbone")
         train, seconds = self._features(model, self.source.train)
         trainer = _trainer(freezing.head_of(model)[1], PHOTOGRAPHS[FROZEN], False)
-        history = trainer.fit(self._training_loader(train), epochs=self.epochs)
+        loader, resume = self._training_loader(train), checkpoints is not None
+        history = trainer.fit(loader, epochs=self.epochs, checkpoints=checkpoints, resume=resume)
         model.unfreeze()
         freezing.freeze(model, way.freeze)
         return seconds + history.seconds

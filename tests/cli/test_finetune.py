@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
 from pathlib import Path
 
 import h5py
@@ -139,6 +140,34 @@ def test_paths_of_run_folders_are_new(run, photos, narrow, tmp_path, monkeypatch
     for _ in range(2):
         assert run("finetune", photos, "--weights", narrow, "--epochs", 1)[0] == 0
     assert len(list(Path("runs").iterdir())) == 2
+
+
+def test_resume(run, one_line, photos, narrow, tmp_path, monkeypatch):
+    from minicnn.training import Trainer
+
+    out, original = tmp_path / "run", Trainer._step
+    words = ("--weights", narrow, "--epochs", 1, "--batch-size", 4, "--checkpoint-every", 1, "--out", out)
+
+    def pressed(self, x, labels, where):
+        if "step 2" in where:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, x, labels, where)
+
+    monkeypatch.setattr(Trainer, "_step", pressed)
+    code, text, err = run("finetune", photos, *words)
+    assert (code, text) == (130, "")
+    assert err.splitlines()[-2:] == [f"to go on: minicnn finetune --resume {out}", "minicnn: interrupted"]
+    monkeypatch.undo()
+    code, _, err = run("finetune", "--resume", out, "--epochs", 2)
+    assert code == 2
+    assert "finetune --resume: --epochs cannot change; rule: a run goes on with its own settings" in one_line(err)
+    code, text, err = run("finetune", "--resume", out, "--json")
+    assert code == 0
+    assert f"going on from epoch 1, after step 2: {out / 'checkpoints' / 'fine-tuned' / 'head'}" in err
+    assert json.loads(text)["rows"][0]["way"] == "fine-tuned"
+    code, _, err = run("finetune", "--resume", out)
+    assert code == 2
+    assert "the run is finished" in one_line(err)
 
 
 def test_defaults_are_those_of_the_settings():

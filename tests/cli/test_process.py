@@ -51,6 +51,8 @@ def test_ctrl_c_is_one_line_and_status_130(photos, narrow, tmp_path):
     # Python ends by the signal itself if it came while generated code was being defined: a shell says 130 of both
     assert process.returncode in (130, -signal.SIGINT), err
     assert err.splitlines()[-1] == "minicnn: interrupted"
+    if (tmp_path / "run").exists():  # it came to its first step
+        assert f"to go on: minicnn finetune --resume {tmp_path / 'run'}" in err
     assert "Traceback" not in err
     assert out == ""
 

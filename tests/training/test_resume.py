@@ -142,12 +142,15 @@ def test_killed_twice_and_before_the_first_checkpoint(whole, end_in, interrupted
     assert tomllib.loads((run / "run.toml").read_text())["resumed"]["times"] == 2
 
 
-def test_with_augmentation_and_a_head_that_learns_first(whole, interrupted):
+@pytest.mark.parametrize(("step", "left"), [(1 + 3, 8 - 2 + 8), (1 + 8 + 6, 8 - 5)], ids=["head", "all"])
+def test_with_augmentation_and_a_head_that_learns_first(whole, interrupted, end_in, step, left):
     settings = {"compare": False, "augment": True, "head_first": True}
     expected = whole(**settings)
-    run = interrupted(1 + 8 + 6, **settings)
+    run = interrupted(step, **settings)
+    count = end_in(0)
     resume(run, announce=None)
     assert differences(expected, run) == []
+    assert count[0] == 1 + left
 
 
 def test_frozen_layers_stay_as_they_were(interrupted, tiny_weights):
