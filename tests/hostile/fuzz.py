@@ -29,6 +29,7 @@ from typing import Any
 import hdf5_files
 import home_files
 import mutations
+import networks
 import numpy as np
 import onnx_files
 import values
@@ -133,7 +134,9 @@ SOUND = {
     "hdf5 latest": partial(_hdf5, libver="latest"),
     "home": home_files.sound,
     "checkpoint": _checkpoint,
-    "import": lambda: _safetensors(values.state()),
+    "import safetensors": networks.safetensors,
+    "import keras": networks.keras,
+    "import onnx": networks.onnx,
 }
 STRUCTURE = {
     "torch zip": mutations.of_zip,
@@ -148,7 +151,9 @@ STRUCTURE = {
     "hdf5 latest": partial(mutations.of_hdf5, lookup3=lookup3),
     "home": partial(mutations.of_hdf5, lookup3=lookup3),
     "checkpoint": partial(mutations.of_hdf5, lookup3=lookup3),
-    "import": mutations.of_safetensors,
+    "import safetensors": mutations.of_safetensors,
+    "import keras": mutations.of_used_bytes,
+    "import onnx": mutations.of_onnx,
 }
 CHECKED = ("torch zip", "npz", "npz packed", "home", "checkpoint")  # formats whose checksums cover the values
 VALUES: dict[str, Callable[[], np.ndarray]] = {  # an array that a checksum covers
@@ -159,7 +164,13 @@ VALUES: dict[str, Callable[[], np.ndarray]] = {  # an array that a checksum cove
     "home": lambda: home_files.VALUES,
     "checkpoint": lambda: state()["fc.weight"],
 }
-FEWER = {"import": 10, "home": 2, "checkpoint": 2}  # which take longer
+FEWER = {
+    "import safetensors": 10,
+    "import keras": 10,
+    "import onnx": 10,
+    "home": 2,
+    "checkpoint": 2,
+}  # which take longer
 
 sound = cache(lambda name: SOUND[name]())
 
@@ -183,7 +194,7 @@ def read(name: str, path: Path, number: int) -> dict[str, np.ndarray]:
     if name == "checkpoint":
         found_state = State.read(path)
         return {**found_state.arrays, "values": np.frombuffer(repr(found_state.values).encode(), np.uint8)}
-    if name == "import":
+    if name.startswith("import"):
         import_weights(path, path.with_name("out.h5"), "resnet18")
         return weights.read(path.with_name("out.h5"))[0]
     found = read_foreign(path)
@@ -299,7 +310,7 @@ def main() -> int:
             faults += 1
             print(f"FAULT {result['format']}, seed {options.seed}, number {result['number']}: {result['fault']}")
         else:
-            print(f"{result['format']:<14}{result['refused']:>8,} refused{result['read']:>8,} read", flush=True)
+            print(f"{result['format']:<20}{result['refused']:>8,} refused{result['read']:>8,} read", flush=True)
     print(f"{faults} faults")
     return int(faults > 0)
 
