@@ -68,7 +68,14 @@ class Hdf5Bytes:
     def check(self, data: bytes, expected: int, what: str) -> None:
         """Raise unless the structure matches its checksum."""
         self.checked += len(data)
-        if self.checked > MOST_CHECKED or lookup3(data) != expected:
+        if self.checked > MOST_CHECKED:
+            raise WeightsError(
+                "too many objects with checksums",
+                called=self.called,
+                rule=f"at most {MOST_CHECKED:,} bytes of structure",
+                hint=HINT,
+            )
+        if lookup3(data) != expected:
             raise self.damaged(f"{what} that does not match its checksum")
 
     def damaged(self, seen: str) -> WeightsError:
