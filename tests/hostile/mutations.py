@@ -56,8 +56,15 @@ def of_values(content: bytes, rng: random.Random, values: bytes) -> bytes:
 
 
 def of_pickle(content: bytes, rng: random.Random) -> bytes:
-    """Instructions of the first pickle exchanged, doubled, left out, or with other arguments."""
-    places = [place for _, _, place in pickletools.genops(content)] + [content.index(b".") + 1]
+    """Instructions of one of the pickles exchanged, doubled, left out, or with other arguments."""
+    starts = [match.start() for match in re.finditer(b"\x80\x02", content)]
+    start = rng.choice(starts)
+    front, content = content[:start], content[start:]
+    try:
+        places = [place for _, _, place in pickletools.genops(content)]
+    except ValueError:  # these bytes stood among values
+        return of_bytes(front + content, rng)
+    places.append(places[-1] + 1)
     i, j = rng.randrange(len(places) - 1), rng.randrange(len(places) - 1)
     first, second = content[places[i] : places[i + 1]], content[places[j] : places[j + 1]]
     kind = rng.randrange(5)
@@ -73,7 +80,7 @@ def of_pickle(content: bytes, rng: random.Random) -> bytes:
         new = rng.choice(
             (b"\x8a\x09" + rng.choice(NUMBERS).to_bytes(9, "little"), b"N", b")", b"h\0", b"K\0", b"]", b"}")
         )
-    return content[: places[i]] + new + content[places[i + 1] :]
+    return front + content[: places[i]] + new + content[places[i + 1] :]
 
 
 def of_zip(content: bytes, rng: random.Random) -> bytes:
