@@ -3,10 +3,13 @@
 ::
 
     from minicnn import nn, optim
-    from minicnn.training import Trainer, cosine
+    from minicnn.training import Checkpoints, Trainer, cosine
 
     trainer = Trainer(model, optim.Adam(model.parameters()), nn.CrossEntropyLoss(), schedule=cosine())
     history = trainer.fit(train_loader, validation_loader, epochs=10)
+
+    # the same, and after any interruption once more the same, which goes on to the same bits:
+    trainer.fit(train_loader, validation_loader, epochs=10, checkpoints=Checkpoints("states"), resume=True)
 
     from minicnn.training import Settings, finetune
 
