@@ -24,6 +24,7 @@ def predict(
     """
     from minicnn.cli.compiling import compiling_shown
     from minicnn.cli.printing import print_json
+    from minicnn.errors import printable
     from minicnn.training.predict import predict_images
 
     with compiling_shown():
@@ -32,6 +33,6 @@ def predict(
         print_json({str(path): answer for path, answer in zip(images, answers, strict=True)})
         return
     for path, answer in zip(images, answers, strict=True):
-        print(path)
+        print(printable(str(path)))
         for name, probability in answer:
-            print(f"  {probability:7.2%}  {name}")
+            print(f"  {probability:7.2%}  {printable(name)}")
