@@ -52,6 +52,14 @@ def finetune(
             "--head-first/--no-head-first", help="The new head learns alone, then all.", show_default="photographs"
         ),
     ] = None,
+    rates_by_depth: Annotated[
+        float | None,
+        typer.Option(help="Rate of each stage over that of the one above it: 0.5.", show_default="one rate for all"),
+    ] = None,
+    unfreeze: Annotated[str, typer.Option(help="at once, or gradually: from the head down.")] = "at once",
+    freeze_bn: Annotated[
+        str, typer.Option(help="What of batch norm stays: none, statistics, parameters or all.")
+    ] = "none",
     device: Annotated[str, typer.Option(help="Where to train: cpu or cuda.")] = "cpu",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     checkpoint_every: Annotated[
@@ -77,6 +85,7 @@ def finetune(
       minicnn finetune
       minicnn finetune photos/ --epochs 10 --out runs/photos
       minicnn finetune photos/ --freeze until=layer3 --compare
+      minicnn finetune photos/ --rates-by-depth 0.5 --unfreeze gradually --freeze-bn statistics
       minicnn finetune --resume runs/photos
     """
     from minicnn.cli.compiling import compiling_shown
@@ -115,6 +124,9 @@ def finetune(
             input_size=input_size,
             augment=augment,
             head_first=head_first,
+            rates_by_depth=rates_by_depth,
+            unfreeze=unfreeze,
+            freeze_bn=freeze_bn,
             device=device,
             skip_bad=skip_bad,
             checkpoint_every=checkpoint_every,

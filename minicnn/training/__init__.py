@@ -29,6 +29,7 @@
 | `resuming.py`, `way_files.py` | `resume`: go on with a fine-tuning that was interrupted; its checkpoints |
 | `pretrained.py`, `sources.py` | where its network and its images come from |
 | `ways.py`, `freezing.py`, `features.py` | the ways it compares; which part learns; frozen features, computed once |
+| `depth.py` | rates by depth, gradual unfreezing |
 | `predict.py` | from image files to class names and probabilities |
 | `report.py`, `pictures.py`, `toml.py` | the run's folder, and what is in it |
 

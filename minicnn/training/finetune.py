@@ -66,6 +66,9 @@ def finetune(
         settings.compares,
         photographs=settings.data is not None,
         head_first=settings.trains_head_first,
+        rates_by_depth=settings.rates_by_depth,
+        unfreeze=settings.unfreeze,
+        freeze_bn=settings.freeze_bn,
     )
     weights = settings.weights or default_weights(settings.data is not None, say)
     pretrained = Pretrained(weights, input_size=settings.input_size)
@@ -203,6 +206,9 @@ def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: li
                 "freeze": way.freeze,
                 "lr": way.lr,
                 "head_first": way.head_first,
+                "rates_by_depth": way.rates_by_depth,
+                "unfreeze": way.unfreeze,
+                "freeze_bn": way.freeze_bn,
             }
             for way in ways
         },

@@ -12,6 +12,7 @@ from minicnn import nn
 from minicnn.errors import ArgumentError
 
 RULE = "none, backbone, or until=NAME with NAME a child of the network"
+BATCH_NORM = ("none", "statistics", "parameters", "all")  # what of batch norm can stay
 
 
 def head_of(model: nn.Module) -> tuple[str, nn.Linear]:
@@ -69,6 +70,31 @@ def freeze(model: nn.Module, what: str) -> None:
                 rule="at least the head learns",
                 hint="freeze backbone",
             )
+
+
+def freeze_batch_norm(model: nn.Module, what: str) -> None:
+    """Keep batch norm as the pretraining left it, while the other layers learn.
+
+    The statistics of small batches are noisy; where the new images are like the old ones, the old statistics, of a
+    million images, may serve better.
+
+    Parameters
+    ----------
+    model : Module
+    what : str
+        "none"; "statistics": the running mean and variance stay, and are used in training too; "parameters": scale and
+        shift stay; "all": both.
+    """
+    if what not in BATCH_NORM:
+        raise ArgumentError(
+            "freeze_bn is not valid", called="freeze_batch_norm", seen=repr(what), rule=" or ".join(BATCH_NORM)
+        )
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            if what in ("statistics", "all"):
+                module.frozen, module.training = True, False
+            if what in ("parameters", "all"):
+                module.requires_grad_(False)
 
 
 def _did_you_mean(name: str, names: list[str]) -> str:

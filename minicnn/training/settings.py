@@ -11,6 +11,9 @@ from minicnn.backends.arrays import check_device
 from minicnn.errors import ArgumentError
 from minicnn.training import freezing
 from minicnn.training.checkpoints import parse_every
+from minicnn.training.depth import check_factor
+
+UNFREEZE = ("at once", "gradually")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class Settings:
         Whether images are varied at random while they are learned from; without, photographs are.
     head_first : bool, optional
         Whether the new head learns alone, on frozen features, before all learns; without, with photographs it does.
+    rates_by_depth : float, optional
+        The learning rate of each stage over that of the stage above it (0.5: half); without, one rate for all.
+    unfreeze : str
+        "at once", or "gradually": the head learns first, then one stage after the other from above.
+    freeze_bn : str
+        What of batch norm stays as it was: "none", "statistics", "parameters" or "all".
     device : str
         "cpu" or "cuda".
     skip_bad : bool
@@ -66,6 +75,9 @@ class Settings:
     input_size: int | None = None
     augment: bool | None = None
     head_first: bool | None = None
+    rates_by_depth: float | None = None
+    unfreeze: str = "at once"
+    freeze_bn: str = "none"
     device: str = "cpu"
     skip_bad: bool = False
     checkpoint_every: str = "5min"
@@ -83,8 +95,24 @@ class Settings:
         if self.lr is not None and not (is_number and 0 < self.lr < math.inf):
             raise _not_valid("lr", self.lr, "a number > 0")
         freezing.parse(self.freeze)
+        self._check_depth()
         parse_every(self.checkpoint_every)
         check_device(self.device)
+
+    def _check_depth(self) -> None:
+        if self.rates_by_depth is not None:
+            check_factor("finetune", self.rates_by_depth)
+        for name, values in (("unfreeze", UNFREEZE), ("freeze_bn", freezing.BATCH_NORM)):
+            if getattr(self, name) not in values:
+                raise _not_valid(name, getattr(self, name), " or ".join(values))
+        asked = (self.rates_by_depth, self.unfreeze, self.freeze_bn)
+        if self.freeze == "backbone" and asked != (None, "at once", "none"):
+            raise ArgumentError(
+                "only the head learns, and has no stages",
+                called="finetune",
+                seen=f"freeze='backbone', rates_by_depth={asked[0]}, unfreeze={asked[1]!r}, freeze_bn={asked[2]!r}",
+                rule="these three go with freeze='none' or 'until=NAME'",
+            )
 
     @property
     def compares(self) -> bool:

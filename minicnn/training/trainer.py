@@ -59,6 +59,9 @@ class Trainer:
     on_epoch : callable, optional
         Called with the `Epoch` after each epoch, for example a `LastAndBest`. One with a method `resume(history)` is
         told what was before, when a training goes on.
+    before_epoch : callable, optional
+        Called with the number of each epoch before its first step, and again when a training goes on within it: what it
+        does (to freeze layers, say) may depend on nothing but this number.
 
     Attributes
     ----------
@@ -79,6 +82,7 @@ class Trainer:
         schedule: Schedule | None = None,
         progress: bool | None = True,
         on_epoch: Callable[[Epoch], Any] | None = None,
+        before_epoch: Callable[[int], Any] | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -86,6 +90,7 @@ class Trainer:
         self.schedule = schedule or constant()
         self.progress = progress
         self.on_epoch = on_epoch
+        self.before_epoch = before_epoch
         self.history = History()
         self.position = Position()
         self.evaluation: Evaluation | None = None
@@ -147,6 +152,8 @@ class Trainer:
                 while self.position.epoch <= epochs:
                     number = self.position.epoch
                     bar.start(f"{name} epoch {number}/{epochs}".strip())
+                    if self.before_epoch is not None:
+                        self.before_epoch(number)
                     self.model.train()
                     epoch = self._epoch(steps, epochs, saver, bar)
                     if validation is not None:

@@ -4,7 +4,8 @@
 - frozen features: the pretrained network stays as it is, only a new head learns;
 - fine-tuned: the pretrained network with a new head, all of it learns (or all after `until=NAME`). With `head_first`
   the head learns on frozen features before that: a head of random values would send its errors into features that are
-  good (Kumar, Raghunathan, Jones, Ma, Liang: Fine-Tuning can Distort Pretrained Features, 2022).
+  good (Kumar, Raghunathan, Jones, Ma, Liang: Fine-Tuning can Distort Pretrained Features, 2022). Lower layers may learn
+  at lower rates, or later than upper ones (`minicnn.training.depth`), and batch norm may stay as it was.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, cast
 import minicnn
 from minicnn import nn, optim
 from minicnn.data import DataLoader
-from minicnn.training import freezing, sources
+from minicnn.training import depth, freezing, sources
 from minicnn.training.checkpoints import Checkpoints
 from minicnn.training.evaluation import Evaluation
 from minicnn.training.features import features
@@ -50,6 +51,12 @@ class Way:
         Learning rate of Adam, on half a cosine down to 0.
     head_first : bool
         Whether the head learns alone first, for as many epochs.
+    rates_by_depth : float or None
+        The learning rate of a stage over that of the stage above it; None: one rate for all.
+    unfreeze : str
+        "at once", or "gradually": from the head down, one stage after the other.
+    freeze_bn : str
+        What of batch norm stays, see `freezing.freeze_batch_norm`.
     """
 
     name: str
@@ -57,6 +64,9 @@ class Way:
     freeze: str
     lr: float
     head_first: bool = False
+    rates_by_depth: float | None = None
+    unfreeze: str = "at once"
+    freeze_bn: str = "none"
 
 
 @dataclass(frozen=True)
@@ -85,14 +95,22 @@ class Outcome:
 
 
 def choose(
-    freeze: str, lr: float | None, compare: bool, *, photographs: bool = False, head_first: bool = False
+    freeze: str,
+    lr: float | None,
+    compare: bool,
+    *,
+    photographs: bool = False,
+    head_first: bool = False,
+    rates_by_depth: float | None = None,
+    unfreeze: str = "at once",
+    freeze_bn: str = "none",
 ) -> list[Way]:
     """The ways to be gone. The last one is the one that was asked for; with `compare`, the others stand before it."""
     own = PHOTOGRAPHS if photographs else LEARNING_RATES
     rates = own if lr is None else dict.fromkeys(own, float(lr))
     scratch = Way(SCRATCH, False, "none", rates[SCRATCH])
     frozen = Way(FROZEN, True, "backbone", rates[FROZEN])
-    tuned = Way(TUNED, True, freeze, rates[TUNED], head_first)
+    tuned = Way(TUNED, True, freeze, rates[TUNED], head_first, rates_by_depth, unfreeze, freeze_bn)
     ways = [scratch, frozen] if freeze == "backbone" else [scratch, frozen, tuned]
     return ways if compare else ways[-1:]
 
@@ -130,7 +148,7 @@ class Journey:
         """The network at the beginning of a way."""
         minicnn.manual_seed(self.seed)
         model = self.pretrained.build(self.source.classes, way.pretrained)
-        freezing.freeze(model, way.freeze)
+        _freeze(model, way)
         return model.to(self.device)
 
     def warm_up(self) -> None:
@@ -164,7 +182,15 @@ class Journey:
             validation, _ = self._features(model, validation)
         elif way.head_first and not self.pretrained.is_for(self.source.classes):  # not a head that was kept
             seconds = self._train_head(model, way, checkpoints and checkpoints.part("head"))
-        trainer = _trainer(learner, way.lr, self.progress, on_epoch and on_epoch(model))
+        gradually = way.unfreeze == "gradually"
+        trainer = _trainer(
+            learner,
+            way.lr,
+            self.progress,
+            on_epoch and on_epoch(model),
+            before_epoch=(lambda number: self._open(model, way, number)) if gradually else None,
+            factor=way.rates_by_depth,
+        )
         loaders = self._training_loader(train), self._evaluation_loader(validation)
         resume = checkpoints is not None
         history = trainer.fit(*loaders, self.epochs, name=f"{way.name},", checkpoints=checkpoints, resume=resume)
@@ -185,8 +211,14 @@ class Journey:
         loader, resume = self._training_loader(train), checkpoints is not None
         history = trainer.fit(loader, epochs=self.epochs, checkpoints=checkpoints, resume=resume)
         model.unfreeze()
-        freezing.freeze(model, way.freeze)
+        _freeze(model, way)
         return seconds + history.seconds
+
+    def _open(self, model: nn.Module, way: Way, epoch: int) -> None:
+        """In this epoch the stages learn whose turn it is."""
+        model.unfreeze()
+        _freeze(model, way)
+        depth.close(model, epoch, self.epochs)
 
     def _training_loader(self, dataset: Any) -> DataLoader:
         size = self.batch_size
@@ -200,6 +232,29 @@ class Journey:
         return DataLoader(dataset, EVALUATION_BATCH, seed=self.seed, num_workers=sources.readers(dataset))
 
 
-def _trainer(model: nn.Module, lr: float, progress: bool | None, on_epoch: Any = None) -> Trainer:
-    optimizer = optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
-    return Trainer(model, optimizer, nn.CrossEntropyLoss(), schedule=cosine(), progress=progress, on_epoch=on_epoch)
+def _freeze(model: nn.Module, way: Way) -> None:
+    """What a way freezes for all of its epochs."""
+    freezing.freeze(model, way.freeze)
+    freezing.freeze_batch_norm(model, way.freeze_bn)
+
+
+def _trainer(
+    model: nn.Module,
+    lr: float,
+    progress: bool | None,
+    on_epoch: Any = None,
+    before_epoch: Callable[[int], Any] | None = None,
+    factor: float | None = None,
+) -> Trainer:
+    learning: list[Any] = [p for p in model.parameters() if p.requires_grad]
+    if factor is not None:
+        learning = depth.parameter_groups(model, lr, factor)
+    return Trainer(
+        model,
+        optim.Adam(learning, lr=lr),
+        nn.CrossEntropyLoss(),
+        schedule=cosine(),
+        progress=progress,
+        on_epoch=on_epoch,
+        before_epoch=before_epoch,
+    )

@@ -153,6 +153,18 @@ def test_with_augmentation_and_a_head_that_learns_first(whole, interrupted, end_
     assert count[0] == 1 + left
 
 
+@pytest.mark.parametrize("step", [3, 6], ids=["stages closed", "all open"])
+def test_with_rates_by_depth_gradual_unfreezing_and_batch_norm_that_stays(whole, interrupted, end_in, step):
+    settings = {"compare": False, "rates_by_depth": 0.5, "unfreeze": "gradually", "freeze_bn": "statistics"}
+    expected = whole(**settings)
+    run = interrupted(1 + step, **settings)
+    count = end_in(0)
+    resume(run, announce=None)
+    assert differences(expected, run) == []
+    assert count[0] == 1 + 8 - step + 1
+    assert differences(whole(compare=False), expected)  # they change something
+
+
 def test_frozen_layers_stay_as_they_were(interrupted, tiny_weights):
     run = interrupted(7, freeze="until=bn", compare=False)
     resume(run, announce=None)
