@@ -111,8 +111,9 @@ def measure(targets: Any, probabilities: Any, classes: Sequence[str] | None = No
         Names of the classes; "0", "1", ... without.
     """
     targets, probabilities = np.asarray(targets), np.asarray(probabilities)
-    names = [str(i) for i in range(probabilities.shape[-1])] if classes is None else [str(name) for name in classes]
-    _check(targets, probabilities, names)
+    columns = probabilities.shape[-1] if probabilities.ndim else 0
+    names = [str(i) for i in range(columns)] if classes is None else [str(name) for name in classes]
+    check_classification("metrics.measure", targets, probabilities, len(names))
     predictions = probabilities.argmax(axis=1)
 
     from sklearn import metrics
@@ -139,27 +140,38 @@ def measure(targets: Any, probabilities: Any, classes: Sequence[str] | None = No
     )
 
 
-def _check(targets: np.ndarray, probabilities: np.ndarray, names: list[str]) -> None:
-    called = "metrics.measure"
-    if targets.ndim != 1 or targets.dtype.kind not in "iu" or probabilities.shape != (len(targets), len(names)):
+def check_names(called: str, classes: Sequence[str] | None, count: int) -> list[str]:
+    """The names of the classes; "0", "1", ... where there are none."""
+    names = [str(i) for i in range(count)] if classes is None else [str(name) for name in classes]
+    if len(names) != count:
+        raise ShapeError(
+            "names and classes do not fit",
+            called=called,
+            seen=f"{len(names)} names, {count} classes",
+            rule="one a class",
+        )
+    return names
+
+
+def check_classification(called: str, targets: np.ndarray, probabilities: np.ndarray, classes: int) -> None:
+    """Raise unless targets (N,) are labels of so many classes, and probabilities (N, classes) finite numbers."""
+    if targets.ndim != 1 or targets.dtype.kind not in "iu" or probabilities.shape != (len(targets), classes):
         raise ShapeError(
             "targets, probabilities and classes do not fit each other",
             called=called,
-            seen=f"targets {targets.shape} {targets.dtype}, probabilities {probabilities.shape}, {len(names)} classes",
+            seen=f"targets {targets.shape} {targets.dtype}, probabilities {probabilities.shape}, {classes} classes",
             rule="integers (N,), floats (N, classes), one name a class",
         )
     if not len(targets):
         raise DataError("nothing to measure", called=called, seen="0 images", rule="at least one image")
-    if len(names) < 2:
-        raise ArgumentError(
-            "not a classification", called=called, seen=f"{len(names)} class", rule="two classes or more"
-        )
-    if targets.min() < 0 or targets.max() >= len(names):
+    if classes < 2:
+        raise ArgumentError("not a classification", called=called, seen=f"{classes} class", rule="two classes or more")
+    if targets.min() < 0 or targets.max() >= classes:
         raise DataError(
             "a label is out of range",
             called=called,
-            seen=f"labels {targets.min()} .. {targets.max()}, {len(names)} classes",
+            seen=f"labels {targets.min()} .. {targets.max()}, {classes} classes",
             rule="0 <= label < number of classes",
         )
-    if not np.isfinite(probabilities).all():
+    if probabilities.dtype.kind not in "fiu" or not np.isfinite(probabilities).all():
         raise DataError("probabilities are not finite", called=called, seen="NaN or infinity", rule="finite numbers")
