@@ -12,7 +12,20 @@ import traceback
 
 import typer
 
-from minicnn.cli import algorithms, bench, data, doctor, emulate, finetune, gradcheck, predict, summary, warmup, weights
+from minicnn.cli import (
+    algorithms,
+    bench,
+    crossval,
+    data,
+    doctor,
+    emulate,
+    finetune,
+    gradcheck,
+    predict,
+    summary,
+    warmup,
+    weights,
+)
 from minicnn.errors import MinicnnError
 
 INTERRUPTED = 130  # what shells say of a program that Ctrl-C ended
@@ -25,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(finetune.finetune)
+app.command()(crossval.crossval)
 app.command()(predict.predict)
 app.command()(summary.summary)
 app.command()(gradcheck.gradcheck)

@@ -25,7 +25,7 @@
 | `arrays.py` | `ArrayDataset`: images in memory; `Subset`: some images of any data set |
 | `shrunk.py` | `Shrunk`: photographs decoded once, kept no larger than a training needs |
 | `builtin.py` | `digits()`, `fashion_mnist()`: real images without a folder of one's own |
-| `splits.py` | `stratified_split`, `stratified_parts`, `stratified_folds`: every class in each part |
+| `splits.py` | `stratified_split`, `stratified_parts`, `stratified_folds`: every class in each part; `plain_folds` |
 | `transforms/` | from an image to an array, under torchvision's names; `MixUp`, `CutMix` for batches |
 | `loader.py` | `DataLoader`: batches, shuffled and augmented by (seed, epoch, sample), on threads or processes |
 | `batch_reader.py` | one batch, whoever reads it |
@@ -49,7 +49,7 @@ from minicnn.data.loader import DataLoader
 from minicnn.data.opening import open_part, part_names
 from minicnn.data.randomness import drawing_from, sample_generator
 from minicnn.data.shrunk import Shrunk
-from minicnn.data.splits import stratified_folds, stratified_parts, stratified_split
+from minicnn.data.splits import plain_folds, stratified_folds, stratified_parts, stratified_split
 
 __all__ = [
     "ArrayDataset",
@@ -68,6 +68,7 @@ __all__ = [
     "fashion_mnist",
     "open_part",
     "part_names",
+    "plain_folds",
     "read_image",
     "sample_generator",
     "stratified_folds",

@@ -200,3 +200,34 @@ def stratified_folds(
     _require(counts.min() >= folds, labels, counts, names, rule, "stratified_folds")
     splitter = StratifiedKFold(folds, shuffle=True, random_state=_random_state(seed))
     return [(train, test) for train, test in splitter.split(np.zeros(len(targets)), targets)]
+
+
+def plain_folds(
+    targets: Any, folds: int, *, seed: int = 0, classes: Sequence[str] | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Cross-validation without regard to classes: as `stratified_folds`, but a fold gets of each class what comes.
+
+    Parameters
+    ----------
+    targets, folds, seed, classes
+        As in `stratified_folds`; a class may be smaller than the number of folds, as long as each training part has
+        some of it.
+
+    Returns
+    -------
+    list of (train, validation)
+        int64 arrays of indices, sorted.
+    """
+    from sklearn.model_selection import KFold
+
+    targets, labels, counts, names = _counted("plain_folds", targets, classes)
+    folds = integer("plain_folds", "folds", folds, 2)
+    integer("plain_folds", "seed", seed, 0)
+    if folds > len(targets):
+        raise DataError("more folds than images", called="plain_folds", seen=f"{folds} folds, {len(targets)} images")
+    splitter = KFold(folds, shuffle=True, random_state=_random_state(seed))
+    parts = [(train, test) for train, test in splitter.split(targets)]
+    rule = "some images of each class to train on, in every fold"
+    for train, _ in parts:
+        _require(len(np.unique(targets[train])) == len(labels), labels, counts, names, rule, "plain_folds")
+    return parts

@@ -30,6 +30,7 @@
 | `pretrained.py`, `sources.py` | where its network and its images come from |
 | `ways.py`, `freezing.py`, `features.py` | the ways it compares; which part learns; frozen features, computed once |
 | `depth.py` | rates by depth, gradual unfreezing |
+| `crossval.py`, `folds.py`, `fold_processes.py`, `fold_picture.py` | `cross_validate`: a fine-tuning for each fold |
 | `predict.py` | from image files to class names and probabilities |
 | `report.py`, `pictures.py`, `toml.py` | the run's folder, and what is in it |
 
@@ -37,6 +38,7 @@ scikit-learn, matplotlib, tqdm and Numba are imported when something needs them,
 """
 
 from minicnn.training.checkpoints import Checkpoints
+from minicnn.training.crossval import CrossValidation, cross_validate, resume_cross_validation
 from minicnn.training.evaluation import Evaluation
 from minicnn.training.finetune import Settings, finetune
 from minicnn.training.freezing import freeze, head_of
@@ -52,6 +54,7 @@ from minicnn.training.trainer import Trainer
 __all__ = [
     "Checkpoints",
     "ClassMetrics",
+    "CrossValidation",
     "Epoch",
     "Evaluation",
     "FinetuneResult",
@@ -63,10 +66,12 @@ __all__ = [
     "Trainer",
     "constant",
     "cosine",
+    "cross_validate",
     "finetune",
     "freeze",
     "head_of",
     "measure",
     "resume",
+    "resume_cross_validation",
     "transform_for",
 ]

@@ -75,7 +75,9 @@ def finetune(
     transform = pretrained.transform(grey=settings.data is None)
     progress = None if announce else False
     vary = variation(pretrained.info, progress) if settings.augments else None
-    source = sources.load(settings.data, transform, settings.per_class, settings.seed, settings.skip_bad, vary)
+    source = sources.load(
+        settings.data, transform, settings.per_class, settings.seed, settings.skip_bad, vary, settings.division
+    )
     journey = Journey(
         pretrained, source, settings.epochs, settings.batch_size, settings.seed, progress, settings.device
     )
@@ -192,7 +194,7 @@ def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: li
             "fingerprint": f"{fingerprint(source.train)[:32]}{fingerprint(source.validation)[:32]}",
         },
         "network": {
-            "sha256": _sha256(pretrained.path),
+            "sha256": sha256(pretrained.path),
             "architecture": pretrained.info.architecture,
             "arguments": pretrained.info.arguments,
             "input_size": pretrained.info.input_size,
@@ -227,7 +229,8 @@ def _every(settings: Settings) -> str:
     )
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Of a file, 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -54,7 +54,7 @@ class RunFolder:
         self._is_new = True
         self._lock: int | None = None
         try:
-            self.path = _next_free(name) if path is None else self._at(Path(path).expanduser())
+            self.path = next_free(name) if path is None else self._at(Path(path).expanduser())
         except OSError as error:
             raise cannot_write(path if path is not None else RUNS, error) from None
         try:
@@ -184,7 +184,7 @@ def _threads() -> int:
     return numba.get_num_threads()
 
 
-def _next_free(name: str) -> Path:
+def next_free(name: str) -> Path:
     """Make the first of `runs/NAME-1`, `runs/NAME-2`, ... that does not exist."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
     number = 1

@@ -102,11 +102,11 @@ def resume(
             raise ArgumentError(
                 "the run is finished", called=str(folder.path), hint="its results are in metrics.json; start another"
             )
-        settings = replace(_settings(folder, before), out=folder.path)
+        settings = replace(settings_in(before, folder.path / "run.toml"), out=folder.path)
         changes = {"data": data, "weights": weights, "device": device, "checkpoint_every": checkpoint_every}
         changes["keep_checkpoints"] = keep_checkpoints  # type: ignore[assignment]
         settings = replace(settings, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
-        _find(settings)
+        find(settings)
         devices = before.get("resumed", {}).get("devices", []) or [before["settings"]["device"]]
         if announce is not None and settings.device != devices[-1]:
             announce(f"on {settings.device} now, after {devices[-1]}: not to the bits of an uninterrupted run")
@@ -141,23 +141,22 @@ def _same(path: Path, problem: str, found: str, own: str, hint: str) -> None:
         raise ArgumentError(problem, called=str(path), seen=found[:64], rule=own[:64], hint=hint)
 
 
-def _settings(folder: RunFolder, before: dict[str, Any]) -> Settings:
-    """The settings of the run."""
+def settings_in(before: dict[str, Any], path: Path) -> Settings:
+    """The settings in what a TOML file says."""
     table, kinds = before.get("settings", {}), get_type_hints(Settings)
     values = {item.name: table[item.name] for item in fields(Settings) if item.name in table}
     for name, value in values.items():
         whole_for_real = isinstance(value, int) and isinstance(1.0, kinds[name])
         if not isinstance(value, kinds[name]) and not whole_for_real:
-            called = str(folder.path / "run.toml")
-            raise ArgumentError("not the settings of a run", called=called, seen=f"{name} = {value!r}"[:80])
+            raise ArgumentError("not the settings of a run", called=str(path), seen=f"{name} = {value!r}"[:80])
     if "weights" in values:
-        path = Path(values["weights"]).expanduser()
-        is_default = len(path.parts) == 1 and not path.exists()  # then run.toml has the name of the file alone
-        values["weights"] = None if is_default else path
+        file = Path(values["weights"]).expanduser()
+        is_default = len(file.parts) == 1 and not file.exists()  # then run.toml has the name of the file alone
+        values["weights"] = None if is_default else file
     return Settings(**values)
 
 
-def _find(settings: Settings) -> None:
+def find(settings: Settings) -> None:
     """Raise for images or weights that are not where they were; paths in run.toml start where the run was started."""
     if settings.data is not None and not Path(settings.data).expanduser().exists():
         raise DataError(

@@ -12,6 +12,7 @@ from minicnn.errors import ArgumentError
 from minicnn.training import freezing
 from minicnn.training.checkpoints import parse_every
 from minicnn.training.depth import check_factor
+from minicnn.training.folds import Fold
 
 UNFREEZE = ("at once", "gradually")
 
@@ -60,6 +61,10 @@ class Settings:
         Steps ("200") or minutes ("5min") between checkpoints within an epoch; see `Checkpoints`.
     keep_checkpoints : bool
         Whether they stay when the run is finished. It has no use for them then.
+    fold : str, optional
+        "2/5": validate on the second of five folds, and train on the others (`cross_validate` does so with each).
+    stratified : bool
+        Whether each fold has its share of each class.
     """
 
     data: Path | str | None = None
@@ -82,6 +87,8 @@ class Settings:
     skip_bad: bool = False
     checkpoint_every: str = "5min"
     keep_checkpoints: bool = False
+    fold: str | None = None
+    stratified: bool = True
 
     def check(self) -> None:
         """Raise unless every value is valid."""
@@ -96,6 +103,7 @@ class Settings:
             raise _not_valid("lr", self.lr, "a number > 0")
         freezing.parse(self.freeze)
         self._check_depth()
+        _ = self.division
         parse_every(self.checkpoint_every)
         check_device(self.device)
 
@@ -113,6 +121,11 @@ class Settings:
                 seen=f"freeze='backbone', rates_by_depth={asked[0]}, unfreeze={asked[1]!r}, freeze_bn={asked[2]!r}",
                 rule="these three go with freeze='none' or 'until=NAME'",
             )
+
+    @property
+    def division(self) -> Fold | None:
+        """The fold that is asked for."""
+        return None if self.fold is None else Fold.parse(self.fold, self.stratified)
 
     @property
     def compares(self) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from minicnn.data import ArrayDataset, DataLoader, Subset, digits, open_part, part_names, stratified_split
 from minicnn.data.opening import TRAIN, VALIDATION, skipped
 from minicnn.errors import DataError, MinicnnError
+from minicnn.training.folds import Fold
 
 TRAIN_SHARE = 0.8  # of images without parts
 DIGITS = 20  # of each class to train on
@@ -58,6 +59,7 @@ def load(
     seed: int,
     skip_bad: bool = False,
     vary: Callable[[Any], Any] | None = None,
+    fold: Fold | None = None,
 ) -> Source:
     """The images of `folder`, or the digits for None; read, transformed, split.
 
@@ -76,14 +78,19 @@ def load(
         Leave out images that cannot be read; without it, the first one is an error.
     vary : callable, optional
         From the images to train on, as they were found, to the same ones varied at random: `Source.varied`.
+    fold : Fold, optional
+        Of a cross-validation, which divides all images, or those of `train`; others are not looked at.
     """
-    if folder is None:
+    if fold is not None:
+        source = _fold(folder, transform, fold, seed, skip_bad)
+    elif folder is None:
         source = _digits(transform, DIGITS if per_class is None else per_class, seed)
-        varied = vary(source.train) if vary else None
-        return replace(source, train=in_memory(source.train), validation=in_memory(source.validation), varied=varied)
-    root = Path(folder).expanduser()
-    source = _parts(root, part_names(root), transform, seed, skip_bad)
-    if len(source.classes) < 2:
+        per_class = None
+    else:
+        root = Path(folder).expanduser()
+        source = _parts(root, part_names(root), transform, seed, skip_bad)
+    if folder is not None and len(source.classes) < 2:
+        root = Path(folder).expanduser()
         raise DataError(
             "only one class",
             called=os.fspath(root),
@@ -95,6 +102,24 @@ def load(
         source = _fewer(source, per_class, seed)
     varied = vary(source.train) if vary else None
     return replace(source, train=in_memory(source.train), validation=in_memory(source.validation), varied=varied)
+
+
+def whole(
+    folder: str | os.PathLike[str] | None, transform: Transform | None = None, skip_bad: bool = False
+) -> tuple[Any, str]:
+    """All images that a cross-validation divides, and the name of where they are from."""
+    if folder is None:
+        return digits(transform), "digits"
+    root = Path(folder).expanduser()
+    names = part_names(root)
+    return open_part(root, _the_part(root, names), transform, skip_bad=skip_bad), _name(root)
+
+
+def _fold(folder: str | os.PathLike[str] | None, transform: Transform, fold: Fold, seed: int, skip_bad: bool) -> Source:
+    dataset, name = whole(folder, transform, skip_bad)
+    train, validation = fold.divide(dataset.targets, seed, dataset.classes)
+    subsets = Subset(dataset, train), Subset(dataset, validation)
+    return Source(name, str(fold), dataset.classes, *subsets, skipped=skipped(dataset))
 
 
 def _fewer(source: Source, per_class: int, seed: int) -> Source:
@@ -166,14 +191,7 @@ def _parts(root: Path, names: list[str], transform: Transform, seed: int, skip_b
 
 
 def _split(root: Path, names: list[str], transform: Transform, seed: int, skip_bad: bool) -> Source:
-    if TRAIN not in names and names != [""] and len(names) > 1:
-        raise DataError(
-            "which part is there to train on?",
-            called=os.fspath(root),
-            seen=f"parts {', '.join(names)[:200]}",
-            rule=f"{TRAIN}, and perhaps one of {', '.join(VALIDATION)}",
-        )
-    dataset = open_part(root, TRAIN if TRAIN in names else names[0], transform, skip_bad=skip_bad)
+    dataset = open_part(root, _the_part(root, names), transform, skip_bad=skip_bad)
     try:
         train, validation = stratified_split(dataset.targets, TRAIN_SHARE, seed=seed, classes=dataset.classes)
     except MinicnnError as error:
@@ -182,6 +200,18 @@ def _split(root: Path, names: list[str], transform: Transform, seed: int, skip_b
     parts = f"a split by seed: {TRAIN_SHARE:.0%} of each class to train on, the others to validate"
     subsets = Subset(dataset, train), Subset(dataset, validation)
     return Source(_name(root), parts, dataset.classes, *subsets, skipped=skipped(dataset))
+
+
+def _the_part(root: Path, names: list[str]) -> str:
+    """Of several parts, the one to train on."""
+    if TRAIN not in names and names != [""] and len(names) > 1:
+        raise DataError(
+            "which part is there to train on?",
+            called=os.fspath(root),
+            seen=f"parts {', '.join(names)[:200]}",
+            rule=f"{TRAIN}, and perhaps one of {', '.join(VALIDATION)}",
+        )
+    return TRAIN if TRAIN in names else names[0]
 
 
 def _name(root: Path) -> str:

@@ -80,3 +80,14 @@ def photos(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return build
+
+
+@pytest.fixture
+def narrow_weights(tmp_path: Path) -> Path:
+    """A weights file for a ResNet-18 of width 4, which other processes know too."""
+    minicnn.manual_seed(0)
+    arguments = {"num_classes": 3, "width": 4, "stem": "small"}
+    info = WeightsInfo("resnet18", arguments, ["a", "b", "c"], 16, (0.5,) * 3, (0.25,) * 3)
+    path = tmp_path / "narrow.h5"
+    weights.save(path, models.resnet18(**arguments).state_dict(), info)
+    return path
