@@ -8,7 +8,7 @@ import pytest
 from minicnn import Tensor
 from minicnn.backends import cuda
 from minicnn.errors import DeviceError
-from minicnn.optim import SGD, Adam
+from minicnn.optim import SGD, Adagrad, Adam, Adamax, AdamW, RMSprop
 
 SHAPES = [(), (7,), (300,), (5, 3), (4, 3, 3, 2), (0, 3)]
 OPTIMIZERS = {
@@ -19,6 +19,11 @@ OPTIMIZERS = {
     "nesterov": lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True),
     "adam": lambda p: Adam(p, lr=0.1),
     "adam, weight decay": lambda p: Adam(p, lr=0.1, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.2),
+    "adamw": lambda p: AdamW(p, lr=0.1, weight_decay=0.2),
+    "adamax": lambda p: Adamax(p, lr=0.1, weight_decay=0.2),
+    "adagrad": lambda p: Adagrad(p, lr=0.1, initial_accumulator_value=0.1, weight_decay=0.2),
+    "rmsprop": lambda p: RMSprop(p, lr=0.1),
+    "rmsprop, all": lambda p: RMSprop(p, lr=0.1, momentum=0.5, centered=True, weight_decay=0.2),
 }
 TOLERANCE = {np.float32: 1e-6, np.float64: 1e-13}
 
@@ -48,7 +53,7 @@ def test_trajectories_are_those_of_the_cpu(gpu, name, dtype):
         assert np.allclose(found, w, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("name", ["momentum", "adam"])
+@pytest.mark.parametrize("name", ["momentum", "adam", "rmsprop", "rmsprop, all"])
 def test_gradients_and_memory_of_another_layout(gpu, name):
     w, g = normal((4, 3, 5, 2), 0), normal((4, 3, 2, 5), 1)
     results = []
@@ -98,14 +103,15 @@ def test_a_parameter_that_moved_after_the_first_step(gpu, name):
         optimizer.step()
 
 
-def test_not_a_number_travels(gpu):
+@pytest.mark.parametrize("name", ["adam", "adamax", "adagrad", "rmsprop"])
+def test_not_a_number_travels(gpu, name):
     p = Tensor(cuda.to_gpu(np.ones(3, np.float32)), requires_grad=True)
-    p.grad = Tensor(cuda.to_gpu(np.array([np.nan, np.inf, 0], np.float32)))
-    Adam([p], lr=0.1).step()
+    p.grad = Tensor(cuda.to_gpu(np.array([np.nan, np.inf, 1e-3], np.float32)))
+    OPTIMIZERS[name]([p]).step()
     assert np.array_equal(np.isnan(cuda.to_cpu(p.array)), [True, True, False])
 
 
-@pytest.mark.parametrize("name", ["sgd", "nesterov", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamax", "adagrad", "rmsprop, all"])
 def test_every_schedule(any_schedule, name):
     expected = steps(OPTIMIZERS[name], np.copy, np.float64)
     for found, w in zip(steps(OPTIMIZERS[name], cuda.to_gpu, np.float64), expected, strict=True):

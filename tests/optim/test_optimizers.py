@@ -11,6 +11,7 @@ from compare import assert_close
 from minicnn import nn, optim
 from minicnn.autograd import Tensor
 from minicnn.errors import ArgumentError
+from minicnn.ops.updates import loops
 
 W = np.array([1.0, -2.0, 3.0])
 G = [np.array([0.5, 1.0, -1.0]), np.array([-0.25, 0.5, 2.0]), np.array([1.0, 0.0, 0.5])]
@@ -91,6 +92,76 @@ def test_adam_with_weight_decay():
     same_path(path, [W - 0.1 * np.sign(G[0] + W)])
 
 
+def test_adamw_shrinks_the_parameter_itself():
+    p = parameter()
+    path = steps(optim.AdamW([p], 0.1, eps=0.0, weight_decay=0.5), p, G[:1])
+    same_path(path, [0.95 * W - 0.1 * np.sign(G[0])])
+
+
+def test_adamax():
+    p = parameter()
+    m1, u1 = 0.2 * G[0], abs(G[0]) + 1e-3
+    m2, u2 = 0.8 * m1 + 0.2 * G[1], np.maximum(0.9 * u1, abs(G[1]) + 1e-3)
+    w1 = W - 0.1 / 0.2 * m1 / u1
+    w2 = w1 - 0.1 / (1 - 0.8**2) * m2 / u2
+    same_path(steps(optim.Adamax([p], 0.1, (0.8, 0.9), 1e-3), p, G[:2]), [w1, w2])
+
+
+def test_adagrad():
+    p = parameter()
+    s1 = 0.5 + G[0] ** 2
+    s2 = s1 + G[1] ** 2
+    w1 = W - 0.1 * G[0] / (np.sqrt(s1) + 1e-3)
+    w2 = w1 - 0.1 / 1.5 * G[1] / (np.sqrt(s2) + 1e-3)
+    optimizer = optim.Adagrad([p], 0.1, lr_decay=0.5, initial_accumulator_value=0.5, eps=1e-3)
+    same_path(steps(optimizer, p, G[:2]), [w1, w2])
+
+
+def test_rmsprop():
+    p = parameter()
+    s1 = 0.1 * G[0] ** 2
+    s2 = 0.9 * s1 + 0.1 * G[1] ** 2
+    w1 = W - 0.1 * G[0] / (np.sqrt(s1) + 1e-3)
+    same_path(steps(optim.RMSprop([p], 0.1, 0.9, 1e-3), p, G[:2]), [w1, w1 - 0.1 * G[1] / (np.sqrt(s2) + 1e-3)])
+
+
+def test_rmsprop_centered_with_momentum():
+    p = parameter()
+    a1, s1 = 0.1 * G[0], 0.1 * G[0] ** 2
+    a2, s2 = 0.9 * a1 + 0.1 * G[1], 0.9 * s1 + 0.1 * G[1] ** 2
+    v1 = G[0] / (np.sqrt(s1 - a1**2) + 1e-3)
+    v2 = 0.5 * v1 + G[1] / (np.sqrt(s2 - a2**2) + 1e-3)
+    path = steps(optim.RMSprop([p], 0.1, 0.9, 1e-3, momentum=0.5, centered=True), p, G[:2])
+    same_path(path, [W - 0.1 * v1, W - 0.1 * v1 - 0.1 * v2])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_compiled_steps_equal_the_formula(make, dtype):
+    """Above `loops.SMALL` numbers on several threads; a parameter with gaps in memory goes by the formula."""
+    rng = np.random.default_rng(0)
+    size = loops.SMALL + 3
+    first, gradients = rng.standard_normal(size), rng.standard_normal((3, size)).astype(dtype)
+    line, gaps = parameter(first, dtype), parameter(np.repeat(first, 2), dtype)
+    gaps.array = gaps.array[::2]
+    path = zip(steps(make([line]), line, gradients), steps(make([gaps]), gaps, gradients), strict=True)
+    for compiled, formula in path:
+        assert_close(compiled, formula, rtol=1e-6 if dtype == np.float32 else 1e-13)
+
+
+def test_gradient_descent_is_sgd_on_one_batch_of_all_samples():
+    """The mean of the gradients of all samples, in one step: the order of samples does not matter."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((8, 3)), rng.standard_normal((8, 1))
+    p = parameter(np.zeros((1, 3)))
+    for order in ([0, 1, 2, 3, 4, 5, 6, 7], [7, 6, 5, 4, 3, 2, 1, 0]):
+        p.array[...] = 0
+        optimizer = optim.SGD([p], lr=0.1)
+        optimizer.zero_grad()
+        nn.functional.mse_loss(nn.functional.linear(Tensor(x[order]), p), Tensor(y[order])).backward()
+        optimizer.step()
+        assert_close(p.array, 0.1 * 2 / 8 * (y.T @ x))
+
+
 def test_defaults():
     assert optim.SGD([parameter()]).state_dict()["param_groups"] == [
         {"lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "params": [0]}
@@ -107,6 +178,11 @@ EVERY = {
     "momentum": lambda ps: optim.SGD(ps, 0.1, momentum=0.9, dampening=0.1, weight_decay=0.1),
     "nesterov": lambda ps: optim.SGD(ps, 0.1, momentum=0.9, weight_decay=0.1, nesterov=True),
     "Adam": lambda ps: optim.Adam(ps, 0.1, weight_decay=0.1),
+    "AdamW": lambda ps: optim.AdamW(ps, 0.1),
+    "Adamax": lambda ps: optim.Adamax(ps, 0.1, weight_decay=0.1),
+    "Adagrad": lambda ps: optim.Adagrad(ps, 0.1, lr_decay=0.1, weight_decay=0.1),
+    "RMSprop": lambda ps: optim.RMSprop(ps, 0.1),
+    "RMSprop, all": lambda ps: optim.RMSprop(ps, 0.1, momentum=0.5, centered=True, weight_decay=0.1),
 }
 
 
@@ -176,10 +252,17 @@ def test_closure():
 
 
 def test_a_whole_problem():
-    """Least squares: both find the solution."""
+    """Least squares: all find the solution."""
     rng = np.random.default_rng(0)
     a, wanted = rng.standard_normal((20, 3)), np.array([1.0, -2.0, 0.5])
-    for build in (lambda p: optim.SGD([p], 0.1, momentum=0.9), lambda p: optim.Adam([p], 0.1)):
+    builds = [
+        lambda p: optim.SGD([p], 0.1, momentum=0.9),
+        lambda p: optim.Adam([p], 0.1),
+        lambda p: optim.AdamW([p], 0.1, weight_decay=0.0),
+        lambda p: optim.Adamax([p], 0.1),
+        lambda p: optim.Adagrad([p], 0.5),
+    ]
+    for build in builds:
         p = parameter(np.zeros(3))
         optimizer = build(p)
         for _ in range(400):
@@ -253,6 +336,15 @@ def test_ways_of_naming_parameters(wrap):
     optimizer = optim.SGD(wrap([p]), lr=0.1)
     assert len(optimizer.param_groups) == 1
     assert optimizer.param_groups[0]["params"][0] is p
+
+
+def test_a_group_that_comes_later():
+    body, head = parameter(), parameter()
+    optimizer = optim.SGD([head], lr=0.1)
+    optimizer.add_param_group({"params": body, "lr": 0.01})
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.01]
+    with pytest.raises(ArgumentError, match="a parameter comes twice"):
+        optimizer.add_param_group({"params": [head]})
 
 
 def test_the_callers_dicts_are_not_changed():
@@ -358,6 +450,9 @@ WRONG = [
     (lambda p: optim.Adam([p], betas=(0.9,)), "Adam: betas are not valid; seen (0.9,); rule: two, 0 <= beta < 1"),
     (lambda p: optim.Adam([p], betas=0.9), "Adam: betas are not valid; seen 0.9; rule: two, 0 <= beta < 1"),
     (lambda p: optim.Adam([p], eps=-1e-8), "Adam: eps is not valid; seen eps=-1e-08; rule: eps >= 0"),
+    (lambda p: optim.AdamW([p], betas=(-0.1, 0.9)), "AdamW: betas are not valid; seen (-0.1, 0.9); rule: two, 0 <= "),
+    (lambda p: optim.RMSprop([p], alpha=1.5), "RMSprop: alpha is not valid; seen alpha=1.5; rule: 0 <= alpha <= 1"),
+    (lambda p: optim.Adagrad([p], lr_decay=-1), "Adagrad: lr_decay is not valid; seen lr_decay=-1; rule: lr_decay >="),
     (lambda p: optim.Adam([p], weight_decay=NAN), "Adam: weight_decay is not valid; seen weight_decay=nan; rule: weig"),
     (
         lambda p: optim.SGD([{"params": [p], "beta": 0.9}]),

@@ -14,7 +14,7 @@ from minicnn.autograd import Tensor
 torch = pytest.importorskip("torch")
 
 STEPS = 20
-CASES = 10
+CASES = 5
 SHAPES = ((3, 2), (5,), (), (2, 1, 3))
 TOLERANCE = {np.float32: 1e-6, np.float64: 1e-12}
 
@@ -66,7 +66,35 @@ def adam(rng: Any) -> dict[str, Any]:
     }
 
 
-KINDS = {"SGD": sgd, "Adam": adam}
+def adamax(rng: Any) -> dict[str, Any]:
+    """Settings of Adamax: the largest gradient is forgotten slowly, or its division would blow rounding up."""
+    return {**adam(rng), "betas": (float(rng.uniform(0, 0.95)), float(rng.uniform(0.8, 0.999)))}
+
+
+def adagrad(rng: Any) -> dict[str, Any]:
+    """Settings of Adagrad, all options."""
+    return {
+        "lr": float(10 ** rng.uniform(-3, -0.5)),
+        "lr_decay": float(rng.choice([0.0, 0.1])),
+        "weight_decay": float(rng.choice([0.0, 0.01, 0.3])),
+        "initial_accumulator_value": float(rng.choice([0.0, 0.5])),
+        "eps": float(10 ** rng.uniform(-10, -2)),
+    }
+
+
+def rmsprop(rng: Any) -> dict[str, Any]:
+    """Settings of RMSprop, all options."""
+    return {
+        "lr": float(10 ** rng.uniform(-4, -1)),
+        "alpha": float(rng.uniform(0.5, 0.99)),
+        "eps": float(10 ** rng.uniform(-8, -2)),
+        "weight_decay": float(rng.choice([0.0, 0.01, 0.3])),
+        "momentum": float(rng.choice([0.0, 0.9])),
+        "centered": bool(rng.random() < 0.5),
+    }
+
+
+KINDS = {"SGD": sgd, "Adam": adam, "AdamW": adam, "Adamax": adamax, "Adagrad": adagrad, "RMSprop": rmsprop}
 
 
 @pytest.fixture(params=list(KINDS))
@@ -108,6 +136,8 @@ def test_groups(kind, rng, dtype):
         if kind == "SGD" and any(g.get("dampening", common.get("dampening")) for g in groups):
             common.pop("nesterov", None)  # neither package takes both together
             groups = [{k: v for k, v in g.items() if k != "nesterov"} for g in groups]
+        for group in groups:
+            group.pop("initial_accumulator_value", None)  # PyTorch's groups have no own one, ours do
         print(groups, common)
 
         def build(optim, ps, groups=groups, common=common):
@@ -134,6 +164,35 @@ def test_a_schedule(kind, rng, dtype):
 
     options = {"momentum": 0.9} if kind == "SGD" else {}
     follow(lambda optim, ps: getattr(optim, kind)(ps, lr=0.1, **options), rng, dtype, change=change)
+
+
+OPTIONS = [
+    ("SGD", {}),
+    ("SGD", {"momentum": 0.9, "nesterov": True}),
+    ("Adam", {}),
+    ("AdamW", {}),
+    ("Adamax", {}),
+    ("Adagrad", {}),
+    ("RMSprop", {}),
+    ("RMSprop", {"momentum": 0.9, "centered": True}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), OPTIONS, ids=[f"{k} {', '.join(o)}".strip() for k, o in OPTIONS])
+def test_names_and_defaults(kind, options):
+    """A state dict has PyTorch's names, its settings the same values."""
+    p, q = nn.Parameter(np.ones(3)), torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    p.grad, q.grad = Tensor(np.ones(3)), torch.ones(3, dtype=torch.float64)
+    ours, theirs = getattr(optim, kind)([p], **options), getattr(torch.optim, kind)([q], **options)
+    ours.step()
+    theirs.step()
+    mine, yours = ours.state_dict(), theirs.state_dict()
+    group = mine["param_groups"][0]
+    assert group.items() <= yours["param_groups"][0].items()
+    memory = {name: value for name, value in yours["state"].get(0, {}).items() if value is not None}
+    assert mine["state"][0].keys() == memory.keys()
+    for name, value in memory.items():
+        assert_close(np.asarray(mine["state"][0][name], np.float64), value.double().numpy(), rtol=1e-14)
 
 
 def test_single_numbers_and_arrays_alike(rng):
