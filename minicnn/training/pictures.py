@@ -1,27 +1,23 @@
 """The pictures of a run, drawn by matplotlib into PNG bytes: learning curves, and the confusion matrix.
 
-They are drawn without a window and without pyplot, so that nothing global changes; and to be read in grey as well:
-lines differ in their dash and marker, counts stand as numbers in the matrix.
+They are to be read in grey as well: lines differ in their dash and marker, counts stand as numbers in the matrix.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from minicnn.training.drawing import STYLES as _STYLES
+from minicnn.training.drawing import figure as _figure
+from minicnn.training.drawing import percent as _percent
+from minicnn.training.drawing import png as _png
+from minicnn.training.drawing import safe as _safe
 from minicnn.training.history import History
 from minicnn.training.metrics import Metrics
 
-# From light to dark, so that the lines keep their order of brightness in grey; the last one is the way that counts.
-_STYLES = (
-    {"color": "#e69f00", "linestyle": ":", "marker": "s"},
-    {"color": "#0099d4", "linestyle": "--", "marker": "^"},
-    {"color": "#1a1a1a", "linestyle": "-", "marker": "o"},
-)
 MOST_NUMBERS = 30  # classes up to which the counts are written into the matrix
 MOST_NAMES = 60  # classes up to which each has its name at the axes
 LONGEST_NAME = 24  # letters
@@ -121,30 +117,3 @@ def _line(axes: Any, history: History, column: str, name: str, style: dict[str, 
     points = [(epoch.number, value) for epoch in history if (value := getattr(epoch, column)) is not None]
     if points:
         axes.plot(*zip(*points, strict=True), label=name, markersize=4, linewidth=1.6, **style)
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
-
-
-def _percent() -> Any:
-    from matplotlib.ticker import PercentFormatter
-
-    return PercentFormatter(1, decimals=0)
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():  # a class name in a script that the font does not have is drawn as boxes
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _safe(text: str, longest: int) -> str:
-    """Text that matplotlib draws as it stands: one line, not too long, no mathematics between dollars."""
-    text = " ".join(text.split())
-    text = text if len(text) <= longest else text[: longest - 1] + "…"
-    return text.replace("$", r"\$")
