@@ -31,6 +31,7 @@
 | `ways.py`, `freezing.py`, `features.py` | the ways it compares; which part learns; frozen features, computed once |
 | `depth.py` | rates by depth, gradual unfreezing |
 | `crossval.py`, `folds.py`, `fold_processes.py`, `fold_picture.py` | `cross_validate`: a fine-tuning for each fold |
+| `compiled.py`, `compiled_layers.py`, `compiled_labels.py` | `Sequential` with compile, fit, predict: Keras's style |
 | `predict.py` | from image files to class names and probabilities |
 | `report.py`, `pictures.py`, `toml.py` | the run's folder, and what is in it |
 
