@@ -19,6 +19,7 @@ from minicnn.cli import (
     data,
     doctor,
     emulate,
+    evaluate,
     finetune,
     gradcheck,
     predict,
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command()(finetune.finetune)
 app.command()(crossval.crossval)
 app.command()(predict.predict)
+app.command()(evaluate.evaluate)
 app.command()(summary.summary)
 app.command()(gradcheck.gradcheck)
 app.add_typer(data.app, name="data")
