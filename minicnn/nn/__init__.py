@@ -1,13 +1,14 @@
 """Floor 4: layers with parameters, under PyTorch's names. The mathematics is in `minicnn.ops`."""
 
-from minicnn.nn import functional, init
-from minicnn.nn.activation import Dropout, ReLU, Sigmoid, Softmax, Tanh
+from minicnn.nn import functional, init, utils
+from minicnn.nn.activation import Dropout, Dropout2d, ReLU, Sigmoid, Softmax, Tanh
 from minicnn.nn.containers import ModuleList, Sequential
 from minicnn.nn.conv import Conv2d
 from minicnn.nn.linear import Flatten, Identity, Linear
 from minicnn.nn.loss import CrossEntropyLoss, MSELoss
 from minicnn.nn.module import Module, Parameter
 from minicnn.nn.normalization import BatchNorm2d
+from minicnn.nn.penalty import l1_penalty, l2_penalty
 from minicnn.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from minicnn.nn.summary import summary
 
@@ -18,6 +19,7 @@ __all__ = [
     "Conv2d",
     "CrossEntropyLoss",
     "Dropout",
+    "Dropout2d",
     "Flatten",
     "Identity",
     "Linear",
@@ -33,5 +35,8 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "l1_penalty",
+    "l2_penalty",
     "summary",
+    "utils",
 ]

@@ -61,7 +61,8 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         super().__init__()
         if not isinstance(p, (int, float)) or not 0 <= p <= 1:
-            raise ArgumentError("p is not a probability", called="Dropout", seen=f"p={p!r}", rule="0 <= p <= 1")
+            name = type(self).__name__
+            raise ArgumentError("p is not a probability", called=name, seen=f"p={p!r}", rule="0 <= p <= 1")
         self.p, self.inplace = p, inplace
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,3 +72,14 @@ class Dropout(Module):
     def extra_repr(self) -> str:
         """The probability."""
         return f"p={self.p}"
+
+
+class Dropout2d(Dropout):
+    """In training mode, whole channels of images are zero with probability `p`, the rest divided by 1 - p.
+
+    Neighbouring pixels of a channel say nearly the same: dropping single ones takes little away (Tompson et al. 2015).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop channels of x (N, C, H, W), in training mode."""
+        return F.dropout2d(x, self.p, self.training)

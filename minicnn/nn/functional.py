@@ -8,7 +8,7 @@ import numpy as np
 
 from minicnn.autograd import Tensor, apply
 from minicnn.backends.random import generator
-from minicnn.errors import ArgumentError, DTypeError
+from minicnn.errors import ArgumentError, DTypeError, ShapeError
 from minicnn.ops import batch_norm as batch_norm_op
 from minicnn.ops import dropout as dropout_op
 from minicnn.ops.windows import is_whole
@@ -171,6 +171,18 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     if not training or p == 0:
         return input
     return apply("dropout", input, mask=dropout_op.draw_mask_for(input.array, p, generator()), p=p)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """In training, whole channels of images (N, C, H, W) are zero with probability `p`, the rest divided by 1 - p."""
+    if not isinstance(p, (int, float)) or not 0 <= p <= 1:
+        raise ArgumentError("p is not a probability", called="dropout2d", seen=f"p={p!r}", rule="0 <= p <= 1")
+    if input.ndim != 4:
+        raise ShapeError("the input is not images", called="dropout2d", seen=f"x {input.shape}", rule="(N, C, H, W)")
+    if not training or p == 0:
+        return input
+    mask = dropout_op.draw_mask(input.shape[:2], p, generator()) * dropout_op.scale(p)
+    return input * Tensor(mask.astype(input.dtype)[:, :, None, None]).to(input.device)
 
 
 def cross_entropy(

@@ -12,14 +12,18 @@
 In their formulas w is a parameter, g its gradient, t the number of the step (from 1). Parameters without a gradient
 (frozen ones) are passed over: nothing moves them, weight decay included. The steps themselves are compiled
 (`minicnn.ops.updates`).
+
+Besides: `lr_scheduler`, learning rates that change; `EMA`, the mean of the weights over the last steps.
 """
 
+from minicnn.optim import lr_scheduler
 from minicnn.optim.adagrad import Adagrad
 from minicnn.optim.adam import Adam
 from minicnn.optim.adamax import Adamax
 from minicnn.optim.adamw import AdamW
+from minicnn.optim.ema import EMA
 from minicnn.optim.optimizer import Optimizer
 from minicnn.optim.rmsprop import RMSprop
 from minicnn.optim.sgd import SGD
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Adamax", "Optimizer", "RMSprop"]
+__all__ = ["EMA", "SGD", "Adagrad", "Adam", "AdamW", "Adamax", "Optimizer", "RMSprop", "lr_scheduler"]

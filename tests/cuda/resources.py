@@ -120,12 +120,16 @@ def launched() -> list[Launched]:
 
 
 def _beside_the_tape() -> None:
-    """What no operation on small arrays launches: optimizers, masks, large products, comparisons, places of maxima."""
+    """What no operation on small arrays launches: optimizers, masks, large products, places of maxima and more."""
     for dtype in (np.float32, np.float64):
         w = Tensor(cuda.empty((3, 2), dtype), requires_grad=True)
-        for optimizer in (optim.SGD([w]), optim.SGD([w], momentum=0.9), optim.Adam([w])):
+        steps = (optim.SGD, optim.Adam, optim.Adamax, optim.Adagrad, optim.RMSprop)
+        for optimizer in (optim.SGD([w], momentum=0.9), *(kind([w]) for kind in steps)):
             w.grad = Tensor(cuda.empty((3, 2), dtype))
             optimizer.step()
+        ema = optim.EMA([w])
+        ema.update()
+        ema.update()
         _ = (w == 1, w < 1, w.argmax(1) == 1)
     dropout.draw_mask_for(w.array, 0.5, np.random.default_rng(0))
     large = Tensor(cuda.empty((2000, 2000), np.float32))

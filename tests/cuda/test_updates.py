@@ -8,7 +8,7 @@ import pytest
 from minicnn import Tensor
 from minicnn.backends import cuda
 from minicnn.errors import DeviceError
-from minicnn.optim import SGD, Adagrad, Adam, Adamax, AdamW, RMSprop
+from minicnn.optim import EMA, SGD, Adagrad, Adam, Adamax, AdamW, RMSprop
 
 SHAPES = [(), (7,), (300,), (5, 3), (4, 3, 3, 2), (0, 3)]
 OPTIMIZERS = {
@@ -65,6 +65,23 @@ def test_gradients_and_memory_of_another_layout(gpu, name):
             optimizer.step()
         results.append(cuda.to_cpu(p.array))
     assert np.allclose(*results, rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_average_of_weights(gpu, dtype):
+    results = []
+    for there in (np.copy, cuda.to_gpu):
+        p = Tensor(there(normal((4, 3, 5, 2), 0, dtype)), requires_grad=True)
+        ema = EMA([p], decay=0.75)
+        for step in range(3):
+            ema.update()
+            p.array = there(normal(p.shape, step, dtype))
+        copy = EMA([p], decay=0.75)
+        copy.load_state_dict(ema.state_dict())
+        with copy.applied():
+            results.append(cuda.to_cpu(p.array))
+    assert not np.array_equal(results[0], cuda.to_cpu(p.array))
+    assert np.allclose(*results, rtol=TOLERANCE[dtype])
 
 
 def test_a_parameter_with_gaps_in_memory(gpu):
