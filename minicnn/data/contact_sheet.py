@@ -98,7 +98,7 @@ def contact_sheet(
         row = [(_picture(dataset, i, size), str(dataset.classes[dataset.targets[i]]))]
         for version in range(versions):
             with drawing_for_sample(seed, version, i):
-                row.append((fitted(augment(before), size), ""))
+                row.append((_fitted(augment(before), size), ""))
         rows.append(row)
     return _sheet(rows, size, "before, and after augmentation")
 
@@ -116,10 +116,10 @@ def _choose(targets: np.ndarray, count: int, seed: int) -> list[int]:
 
 
 def _picture(dataset: Any, index: int, size: int) -> Image.Image:
-    return fitted(pixels_of(dataset, index), size)
+    return _fitted(pixels_of(dataset, index), size)
 
 
-def fitted(image: Any, size: int) -> Image.Image:
+def _fitted(image: Any, size: int) -> Image.Image:
     """A square with the whole image in it; small images are made larger without smoothing, to see their pixels."""
     from PIL import Image
 

@@ -34,8 +34,8 @@ img { display: block; max-width: 100%; height: auto; }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .7rem; margin: .6rem 0; }
 .wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .4rem; padding: .4rem; }
-figure .row { display: flex; gap: .3rem; }
-figure .row img { flex: 1 1 0; min-width: 0; }
+figure .row { display: flex; gap: .3rem; align-items: center; min-height: 4rem; }
+figure .row img { flex: 1 1 0; min-width: 0; max-height: 14rem; object-fit: contain; }
 figcaption { line-height: 1.35; margin-top: .3rem; }
 figcaption b { color: var(--ink); }
 .scroll { overflow-x: auto; max-height: 32rem; overflow-y: auto; border: 1px solid var(--line); border-radius: .4rem; }

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.data.contact_sheet import fitted
 from minicnn.data.samples import pixels_of
+from minicnn.data.transforms.compose import as_image
 from minicnn.errors import ArgumentError
 from minicnn.files import cannot_write, write_atomically
 from minicnn.training import html_page as page
@@ -64,7 +64,8 @@ def write_report(judgement: Judgement, folder: str | os.PathLike[str], maps: boo
 
 
 def _title(judgement: Judgement) -> str:
-    where = f"{judgement.data}/{judgement.part}" if judgement.part else judgement.data
+    data = Path(judgement.data).name
+    where = f"{data}/{judgement.part}" if judgement.part else data
     return f"{Path(judgement.model).name} on {where}"
 
 
@@ -95,7 +96,7 @@ def _body(judgement: Judgement, maps: bool) -> Iterator[str]:
 def _origin(judgement: Judgement) -> str:
     left_out = f", {len(judgement.skipped):,} left out that cannot be read" if judgement.skipped else ""
     return (
-        f"{judgement.architecture} from {judgement.model}; {judgement.images:,} images{left_out}, "
+        f"{judgement.architecture} from {judgement.model}; {judgement.images:,} images of {judgement.data}{left_out}, "
         f"{len(judgement.metrics.classes):,} classes; {judgement.seconds:.1f} s"
     )
 
@@ -117,7 +118,8 @@ def _numbers(judgement: Judgement) -> Iterator[tuple[str, str, str]]:
 
 def _mistakes(judgement: Judgement, maps: bool) -> Iterator[str]:
     if not judgement.mistakes:
-        yield page.section("The worst mistakes", "There are none: every image is called right.")
+        if not judgement.pairs:
+            yield page.section("The worst mistakes", "There are none: every image is called right.")
         return
     classes = judgement.metrics.classes
 
@@ -139,7 +141,8 @@ def _mistakes(judgement: Judgement, maps: bool) -> Iterator[str]:
         yield page.section(
             "Where it looked",
             "The worst mistakes as the network gets them, and beside them where the wrong answer comes from, by "
-            f"{kinds}: bright places speak for it. The first line is what the network says.",
+            f"{kinds}: bright places speak for it, and where all is dark, nothing does. "
+            "The first line is what the network says.",
             page.sheet(figures, wide=True),
         )
     figures = [
@@ -195,12 +198,18 @@ def _classes(judgement: Judgement) -> str:
 
 
 def thumbnail(judgement: Judgement, index: int) -> bytes:
-    """An image as it was before any transform, in a small square."""
-    return encoded(fitted(pixels_of(judgement.dataset, index), SIDE))
+    """An image as it was before any transform, small."""
+    return encoded(pixels_of(judgement.dataset, index))
 
 
 def encoded(picture: Any) -> bytes:
-    """A `PIL.Image` as PNG, or as JPEG where that is smaller: a photograph."""
+    """A picture of `SIDE` pixels: as PNG, or as JPEG where that is smaller; a small one with its pixels to be seen."""
+    from PIL import Image
+
+    picture = as_image("report", picture).convert("RGB")
+    scale = SIDE / max(picture.size)
+    way = Image.Resampling.BILINEAR if scale < 1 else Image.Resampling.NEAREST
+    picture = picture.resize((max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)), way)
     best = b""
     for kind, options in (("PNG", {"optimize": True}), ("JPEG", {"quality": 85})):
         buffer = io.BytesIO()
@@ -211,8 +220,6 @@ def encoded(picture: Any) -> bytes:
 
 def _with_maps(judgement: Judgement, indices: list[int], classes: list[int]) -> Iterator[list[bytes]]:
     """Of each image what the network gets, Grad-CAM and occlusion for a class."""
-    from PIL import Image
-
     x = prepared(judgement, indices)
     heats = []
     with contextlib.suppress(ArgumentError):  # a network without any map in it
@@ -220,7 +227,7 @@ def _with_maps(judgement: Judgement, indices: list[int], classes: list[int]) -> 
     heats.append(occlusion(judgement.network, x, classes=classes))
     for i, pixels in enumerate(as_pixels(x.numpy(), judgement.pretrained.info)):
         drawn = [pixels, *(overlay(pixels, heat[i]) for heat in heats)]
-        yield [encoded(fitted(Image.fromarray(picture), SIDE)) for picture in drawn]
+        yield [encoded(picture) for picture in drawn]
 
 
 def as_pixels(x: np.ndarray, info: Any) -> np.ndarray:
