@@ -86,6 +86,12 @@ class EMA:
                 p.array, self._averages[i] = self._averages[i], p.array
             self.is_applied = not self.is_applied
 
+    def finish(self) -> None:
+        """The parameters take the averages for good."""
+        if self.updates and not self.is_applied:
+            for p, average in zip(self.params, self._averages, strict=True):
+                p.array = values.copy(average)
+
     def state_dict(self) -> dict[str, Any]:
         """The averages as copies on the CPU, numbered as the parameters are: `{"updates": 7, "average": {0: ...}}`."""
         held = [p.array for p in self.params] if self.is_applied else self._averages

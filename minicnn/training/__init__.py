@@ -19,7 +19,9 @@
 |---|---|
 | `trainer.py`, `evaluation.py` | `Trainer`: fit, evaluate, predict |
 | `history.py`, `progress.py`, `stopwatch.py` | what is noted each epoch; the progress bar; seconds without compiling |
-| `schedules.py` | learning rates over time: `constant`, `cosine` |
+| `schedules.py` | learning rates over time: `constant`, `warm_up`, `step`, `multistep`, `exponential`, `cosine`, ... |
+| `steering.py` | what changes the steps besides: penalty, clipping, average of weights |
+| `plateau.py`, `early_stopping.py`, `monitor.py` | what the validation decides: lower rates, the end |
 | `metrics.py` | `measure`: accuracy, F1, confusion matrix, ... |
 | `last_and_best.py` | `LastAndBest`: the weights after the last and the best epoch, written after each epoch |
 | `checkpoints.py`, `saving.py`, `state.py` | `Checkpoints`: states from which a training goes on to the same bits |
@@ -40,39 +42,48 @@ scikit-learn, matplotlib, tqdm and Numba are imported when something needs them,
 
 from minicnn.training.checkpoints import Checkpoints
 from minicnn.training.crossval import CrossValidation, cross_validate, resume_cross_validation
+from minicnn.training.early_stopping import EarlyStopping
 from minicnn.training.evaluation import Evaluation
 from minicnn.training.finetune import Settings, finetune
 from minicnn.training.freezing import freeze, head_of
 from minicnn.training.history import Epoch, History
 from minicnn.training.last_and_best import LastAndBest
 from minicnn.training.metrics import ClassMetrics, Metrics, measure
+from minicnn.training.plateau import ReduceOnPlateau
 from minicnn.training.pretrained import transform_for
 from minicnn.training.results import FinetuneResult, Row
 from minicnn.training.resuming import resume
-from minicnn.training.schedules import constant, cosine
+from minicnn.training.schedules import constant, cosine, exponential, multistep, one_cycle, step, warm_up
 from minicnn.training.trainer import Trainer
 
 __all__ = [
     "Checkpoints",
     "ClassMetrics",
     "CrossValidation",
+    "EarlyStopping",
     "Epoch",
     "Evaluation",
     "FinetuneResult",
     "History",
     "LastAndBest",
     "Metrics",
+    "ReduceOnPlateau",
     "Row",
     "Settings",
     "Trainer",
     "constant",
     "cosine",
     "cross_validate",
+    "exponential",
     "finetune",
     "freeze",
     "head_of",
     "measure",
+    "multistep",
+    "one_cycle",
     "resume",
     "resume_cross_validation",
+    "step",
     "transform_for",
+    "warm_up",
 ]

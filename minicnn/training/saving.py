@@ -4,7 +4,8 @@
 |---|---|
 | `model.*` | parameters and buffers |
 | `optimizer.N.*`, `optimizer` | the memory of parameter N; settings of groups, learning rates before the schedule |
-| `history.*` | one column each: all epochs so far |
+| `history.*` | one column each: all epochs so far; early stopping and `ReduceOnPlateau` are functions of it |
+| `ema.*`, `best.*` | averaged weights by number of the parameter; the best weights, for early stopping |
 | `position` | epoch, step, and the sums of this epoch so far; the schedule is a function of it |
 | `random`, `loaders` | the global generator; seed and epoch of the loaders |
 | `about` | what must be the same for the bits to be the same: version, network, images, batches, epochs, ... |
@@ -46,7 +47,13 @@ WHAT_DIFFERS = {
     "epochs": "a checkpoint of a training of another length",
     "schedule": "a checkpoint with another schedule",
     "training": "a checkpoint of another training",
+    "plateau": "a checkpoint with another schedule",
+    "early_stopping": "a checkpoint with other early stopping",
+    "ema": "a checkpoint with another average of the weights",
+    "clip_norm": "a checkpoint with other clipping of gradients",
+    "penalty": "a checkpoint with, or without, a penalty",
 }
+OPTIONAL = ("plateau", "early_stopping", "ema", "clip_norm", "penalty")  # only in the checkpoints of those who use them
 
 
 class Saver:
@@ -146,12 +153,23 @@ class Saver:
 
     def state(self, validating: bool = False) -> State:
         """Everything that the rest of the training depends on."""
+        with self.trainer.steering.own():
+            return self._state(validating)
+
+    def _state(self, validating: bool) -> State:
         trainer, at = self.trainer, self.trainer.position
         optimizer = trainer.optimizer.state_dict()
         memory = optimizer["state"].items()
         arrays = {f"model.{name}": array for name, array in trainer.model.state_dict().items()}
         arrays |= {f"optimizer.{i}.{k}": v for i, kept in memory for k, v in kept.items() if isinstance(v, np.ndarray)}
         arrays |= {f"history.{name}": np.array(column) for name, column in trainer.history.columns().items()}
+        steering, more = trainer.steering, {}
+        if steering.ema is not None:
+            averages = steering.ema.state_dict()
+            arrays |= {f"ema.{i}": array for i, array in averages.pop("average").items()}
+            more["ema"] = averages
+        if steering.early_stopping is not None:
+            arrays |= {f"best.{name}": array for name, array in (steering.early_stopping.weights or {}).items()}
         groups = [{**group, "lr": rate} for group, rate in zip(optimizer["param_groups"], self.rates, strict=True)]
         values = {
             "about": self.about,
@@ -166,7 +184,7 @@ class Saver:
                 "validation": _loader_state(self.validation, validating),
             },
         }
-        return State(arrays, values)
+        return State(arrays, values | more)
 
     def restore(self) -> None:
         """Go to the furthest checkpoint; without one, nothing happens."""
@@ -197,6 +215,9 @@ class Saver:
             memory[i][key] = array
         trainer.optimizer.load_state_dict({"param_groups": values["optimizer"]["param_groups"], "state": memory})
         self.rates = [group["lr"] for group in trainer.optimizer.param_groups]
+        self._load_averages(state)
+        if trainer.steering.early_stopping is not None:
+            trainer.steering.early_stopping.weights = state.part("best") or None
         trainer.position = Position(**values["position"])
         _restore_loader(self.train, values["loaders"]["train"], trainer.position.step)
         _restore_loader(self.validation, values["loaders"]["validation"], 0)
@@ -213,7 +234,14 @@ class Saver:
         if state is None:
             raise WeightsError("the weights of the best epoch are lost", called=called, seen=f"epoch {best.number}")
         self.trainer.model.load_state_dict(state.part("model"))
-        self.trainer.on_epoch.write_best()  # type: ignore[union-attr]
+        self._load_averages(state)
+        with self.trainer.steering.averaged():
+            self.trainer.on_epoch.write_best()  # type: ignore[union-attr]
+
+    def _load_averages(self, state: State) -> None:
+        ema = self.trainer.steering.ema
+        if ema is not None:
+            ema.load_state_dict({**state.values["ema"], "average": state.part("ema")})
 
     def _about(self) -> dict[str, Any]:
         """What must be the same."""
@@ -230,20 +258,22 @@ class Saver:
             "images": {k: fingerprint(getattr(v, "dataset", v)) if v is not None else "" for k, v in images.items()},
             "batches": {"number": self.steps, **{k: getattr(train, k, None) for k in ("batch_size", "shuffle")}},
             "epochs": self.epochs,
-            "schedule": [trainer.schedule(progress) for progress in (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)],
+            "schedule": [trainer.steering.schedule(progress) for progress in (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)],
             "training": self.checkpoints.about,
         }
+        about |= trainer.steering.about
         return json.loads(json.dumps(about))
 
 
 def check(found: dict[str, Any], own: dict[str, Any], called: str) -> None:
     """Raise for the first thing that differs between a checkpoint and what is to go on from it."""
-    for name in own:
-        if found[name] != own[name]:
+    for name in [*own, *(set(WHAT_DIFFERS) - set(own))]:
+        if name not in found and name not in OPTIONAL:
+            raise KeyError(name)
+        if found.get(name) != own.get(name):
+            seen, rule = (str(about.get(name, "none"))[:120] for about in (found, own))
             hint = "install that version, or start anew" if name == "minicnn" else ""
-            raise ArgumentError(
-                WHAT_DIFFERS[name], called=called, seen=str(found[name])[:120], rule=str(own[name])[:120], hint=hint
-            )
+            raise ArgumentError(WHAT_DIFFERS[name], called=called, seen=seen, rule=rule, hint=hint)
 
 
 def _loader_state(loader: Any, is_running: bool) -> dict[str, int] | None:

@@ -25,9 +25,10 @@ from minicnn.backends import random
 from minicnn.errors import ArgumentError, DataError, DivergedError, ShapeError
 from minicnn.nn import Module
 from minicnn.nn import functional as F  # noqa: N812
-from minicnn.optim import Optimizer
+from minicnn.optim import EMA, Optimizer
 from minicnn.training.checkpoints import Checkpoints
 from minicnn.training.divergence import origin
+from minicnn.training.early_stopping import EarlyStopping
 from minicnn.training.evaluation import Evaluation, class_names, device_of, evaluating, image_batches
 from minicnn.training.history import Epoch, History
 from minicnn.training.metrics import measure
@@ -35,6 +36,7 @@ from minicnn.training.position import Position
 from minicnn.training.progress import Bar
 from minicnn.training.saving import Saver
 from minicnn.training.schedules import Schedule, constant
+from minicnn.training.steering import Steering
 from minicnn.training.stopwatch import Stopwatch
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -59,6 +61,15 @@ class Trainer:
     on_epoch : callable, optional
         Called with the `Epoch` after each epoch, for example a `LastAndBest`. One with a method `resume(history)` is
         told what was before, when a training goes on.
+    penalty : callable, optional
+        Called in each step of training for what is added to the loss: `lambda: nn.l1_penalty(weights, 1e-4)`. The
+        losses that are shown are without it, as on the validation images.
+    clip_norm : float, optional
+        The gradient of each step is shortened to this norm (`nn.utils.clip_grad_norm_`).
+    ema : EMA, optional
+        Updated after each step; its averages are what the model has in validations, in `on_epoch`, and after `fit`.
+    early_stopping : EarlyStopping, optional
+        May end the training before the last epoch. After `fit` the model has the weights of the best one.
     before_epoch : callable, optional
         Called with the number of each epoch before its first step, and again when a training goes on within it: what it
         does (to freeze layers, say) may depend on nothing but this number.
@@ -83,11 +94,15 @@ class Trainer:
         progress: bool | None = True,
         on_epoch: Callable[[Epoch], Any] | None = None,
         before_epoch: Callable[[int], Any] | None = None,
+        penalty: Callable[[], Tensor] | None = None,
+        clip_norm: float | None = None,
+        ema: EMA | None = None,
+        early_stopping: EarlyStopping | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
-        self.schedule = schedule or constant()
+        self.steering = Steering(schedule or constant(), penalty, clip_norm, ema, early_stopping)
         self.progress = progress
         self.on_epoch = on_epoch
         self.before_epoch = before_epoch
@@ -142,29 +157,35 @@ class Trainer:
                 "epochs is not valid", called="Trainer.fit", seen=f"epochs={epochs!r}", rule="epochs >= 1"
             )
         self.history, self.evaluation, self.position = History(), None, Position()
+        self.steering.begin()
         saver = Saver(self, checkpoints, train, validation, epochs)
         if resume:
             saver.restore()
+            self.steering.tell(self.history)
         steps = len(train)  # type: ignore[arg-type]
         bar = Bar(steps * epochs, self.progress, (self.position.epoch - 1) * steps + self.position.step)
         try:
             with saver:
-                while self.position.epoch <= epochs:
+                while self.position.epoch <= epochs and not self.steering.is_over(self.history):
                     number = self.position.epoch
                     bar.start(f"{name} epoch {number}/{epochs}".strip())
                     if self.before_epoch is not None:
                         self.before_epoch(number)
                     self.model.train()
                     epoch = self._epoch(steps, epochs, saver, bar)
-                    if validation is not None:
-                        epoch.update(self._validate(validation, number, saver))
-                    self.history.epochs.append(Epoch(**epoch))
-                    self.position = Position(number + 1)
-                    if self.on_epoch is not None:
-                        self.on_epoch(self.history[-1])
+                    with self.steering.averaged():
+                        if validation is not None:
+                            epoch.update(self._validate(validation, number, saver))
+                        self.history.epochs.append(Epoch(**epoch))
+                        self.position = Position(number + 1)
+                        self.steering.after_epoch(self.history, self.model)
+                        if self.on_epoch is not None:
+                            self.on_epoch(self.history[-1])
+                    self.steering.tell(self.history)
                     saver.after_epoch()
-                if self.evaluation is None and validation is not None:  # everything was done before
-                    self._validate(validation, epochs, saver)
+                changed = self.steering.end(self.history, self.model)
+                if validation is not None and (changed or self.evaluation is None):  # None: all was done before
+                    self._validate(validation, self.position.epoch - 1, saver)
         finally:
             bar.close()
             for group, rate in zip(self.optimizer.param_groups, saver.rates, strict=True):
@@ -207,7 +228,7 @@ class Trainer:
 
     def _factor(self, step: int, steps: int, epochs: int) -> float:
         """What the learning rates are multiplied with in one step of this epoch."""
-        return self.schedule(((self.position.epoch - 1) * steps + step) / (steps * epochs))
+        return self.steering.schedule(((self.position.epoch - 1) * steps + step) / (steps * epochs))
 
     def _step(self, x: Tensor, labels: Tensor, where: str) -> tuple[float, np.ndarray]:
         """One step along the gradient of one batch: its loss and scores."""
@@ -222,9 +243,8 @@ class Trainer:
             if not math.isfinite(value):
                 random.generator().bit_generator.state = drawn
                 raise self._diverged(value, x, where)
-            self.optimizer.zero_grad()  # not before: where it diverged, the gradients of the step before may say why
-            loss.backward()
-            self.optimizer.step()
+            # Not before: where it diverged, the gradients of the step before may say why.
+            self.steering.step(loss, self.optimizer)
         return value, scores.detach().cpu().numpy()
 
     def _diverged(self, loss: float, x: Tensor, where: str) -> DivergedError:
