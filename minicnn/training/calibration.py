@@ -227,7 +227,7 @@ def _scaled_by_halves(
     """ECE and -log p with each half scaled by the other half's temperature."""
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(targets))
     halves = order[: len(order) // 2], order[len(order) // 2 :]
-    sure, nll = np.empty(len(targets)), 0.0
+    sure, nll = np.zeros(len(targets)), 0.0
     for mine, other in (halves, halves[::-1]):
         temperature = _best_temperature(logits[other], targets[other])
         half = logits[mine]

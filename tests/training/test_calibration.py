@@ -65,6 +65,7 @@ def test_the_temperature_that_was_hidden_is_found(temperature, monkeypatch):
     if temperature != 1:
         assert found.ece_scaled < found.ece / 3
         assert found.nll_scaled < found.nll
+        assert found.nll_scaled > calibrate(labels, scaled(said, found.temperature)).nll  # which has seen its images
         assert f"T = {found.temperature:.2f}" in found.suggestion
     monkeypatch.setattr(calibration, "BLOCK", 40)  # in blocks, and from a part of the images
     assert_close(calibrate(labels, said).nll, found.nll)
@@ -79,6 +80,7 @@ def test_a_network_that_is_always_right_and_one_that_knows_nothing():
     assert right.suggestion.startswith("leave it")
     nothing = calibrate(np.arange(60) % 3, np.full((60, 3), 1 / 3))
     assert_close(nothing.ece, 0.0, atol=1e-12)
+    assert calibrate([0, 1] * 30, np.full((60, 2), 0.5), bins=4).counts.tolist() == [0, 60, 0, 0]  # (0.25, 0.5]
     careful = np.full((60, 3), 0.3)
     careful[np.arange(60), np.arange(60) % 3] = 0.4
     assert calibrate(np.arange(60) % 3, careful).temperature == 0.05  # the end of what is tried

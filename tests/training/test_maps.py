@@ -28,6 +28,11 @@ class Corner(nn.Module):
         return mean @ minicnn.Tensor(np.array([[0, 4], [0, 0]], np.float32))
 
 
+def said(images) -> float:
+    """The probability of class 1."""
+    return float(nn.functional.softmax(Corner()(minicnn.Tensor(images)), 1).detach().numpy()[0, 1])
+
+
 BRIGHT = np.ones((2, 1, 16, 16), np.float32)
 CORNER = np.zeros((16, 16), bool)
 CORNER[8:, :8] = True
@@ -44,6 +49,12 @@ def test_occlusion_sees_the_corner_and_nothing_else():
     assert_close(occlusion(Corner(), BRIGHT, size=4, stride=2, classes=0), -heat, rtol=1e-5, atol=1e-7)
     assert_close(occlusion(Corner(), BRIGHT, size=4, stride=2), heat)  # class 1 is what the network says
     assert heat[0, 15, 0] > 0  # the last place is at the edge
+    falls = []
+    for top, left in ((10, 2), (10, 0), (12, 2), (12, 0)):  # the four patches on the pixels 12..13, 2..3
+        hidden = BRIGHT[:1].copy()
+        hidden[:, :, top : top + 4, left : left + 4] = 0
+        falls += [said(BRIGHT[:1]) - said(hidden)]
+    assert_close(heat[0, 12:14, 2:4], np.full((2, 2), np.mean(falls), np.float32), rtol=1e-4)
 
 
 @pytest.mark.parametrize("layer", ["conv", None])
