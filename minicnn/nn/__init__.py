@@ -3,9 +3,9 @@
 from minicnn.nn import functional, init, utils
 from minicnn.nn.activation import Dropout, Dropout2d, ReLU, Sigmoid, Softmax, Tanh
 from minicnn.nn.containers import ModuleList, Sequential
-from minicnn.nn.conv import Conv2d
-from minicnn.nn.linear import Flatten, Identity, Linear
-from minicnn.nn.loss import CrossEntropyLoss, MSELoss
+from minicnn.nn.conv import Conv2d, ConvTranspose2d
+from minicnn.nn.linear import Flatten, Identity, Linear, Unflatten
+from minicnn.nn.loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
 from minicnn.nn.module import Module, Parameter
 from minicnn.nn.normalization import BatchNorm2d
 from minicnn.nn.penalty import l1_penalty, l2_penalty
@@ -15,8 +15,11 @@ from minicnn.nn.summary import summary
 __all__ = [
     "AdaptiveAvgPool2d",
     "AvgPool2d",
+    "BCELoss",
+    "BCEWithLogitsLoss",
     "BatchNorm2d",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
@@ -33,6 +36,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "Unflatten",
     "functional",
     "init",
     "l1_penalty",

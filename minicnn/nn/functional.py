@@ -9,6 +9,11 @@ import numpy as np
 from minicnn.autograd import Tensor, apply
 from minicnn.backends.random import generator
 from minicnn.errors import ArgumentError, DTypeError, ShapeError
+from minicnn.nn.likelihoods import binary_cross_entropy as binary_cross_entropy
+from minicnn.nn.likelihoods import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from minicnn.nn.likelihoods import gaussian_kl as gaussian_kl
+from minicnn.nn.likelihoods import gaussian_sample as gaussian_sample
+from minicnn.nn.likelihoods import softplus as softplus
 from minicnn.ops import batch_norm as batch_norm_op
 from minicnn.ops import dropout as dropout_op
 from minicnn.ops.windows import is_whole
@@ -27,6 +32,24 @@ def conv2d(
 ) -> Tensor:
     """Two-dimensional convolution (`minicnn.ops.conv2d`)."""
     return apply("conv2d", input, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> Tensor:
+    """Transposed convolution, which makes images larger (`minicnn.ops.conv_transpose2d`); weight: (C, K/groups, R, S).
+
+    `dilation` comes last, as in PyTorch.
+    """
+    steps = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+    return apply("conv_transpose2d", input, weight, bias, groups=groups, **steps)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -11,6 +11,7 @@ from minicnn.errors import ArgumentError
 from minicnn.nn import functional as F  # noqa: N812
 from minicnn.nn import init
 from minicnn.nn.module import Module, Parameter
+from minicnn.ops.axes import one_axis
 from minicnn.ops.windows import is_whole
 
 
@@ -62,6 +63,31 @@ class Flatten(Module):
     def extra_repr(self) -> str:
         """The axes."""
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """The axis `dim` becomes several, of the sizes `unflattened_size`: what `Flatten` took apart."""
+
+    def __init__(self, dim: int, unflattened_size: Any) -> None:
+        super().__init__()
+        sizes = tuple(unflattened_size) if isinstance(unflattened_size, (tuple, list)) else ()
+        if not sizes or not is_whole(dim) or not all(is_whole(size) and size >= 1 for size in sizes):
+            raise ArgumentError(
+                "not an axis and the sizes that it becomes",
+                called="Unflatten",
+                seen=f"dim={dim!r}, unflattened_size={unflattened_size!r}",
+                rule="a whole number, and whole numbers >= 1",
+            )
+        self.dim, self.unflattened_size = dim, sizes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Unflatten."""
+        axis = one_axis(self.dim, x.ndim, "Unflatten")
+        return x.reshape(*x.shape[:axis], *self.unflattened_size, *x.shape[axis + 1 :])
+
+    def extra_repr(self) -> str:
+        """The axis, and its sizes."""
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"
 
 
 class Identity(Module):

@@ -34,3 +34,27 @@ class MSELoss(Module):
     def forward(self, input: Tensor, target: Any) -> Tensor:
         """The loss."""
         return F.mse_loss(input, target, self.reduction)
+
+
+class BCELoss(Module):
+    """-(t ln p + (1 - t) ln(1 - p)) from probabilities p, as mean, sum or each."""
+
+    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
+        super().__init__()
+        self.weight, self.reduction = weight, reduction
+
+    def forward(self, input: Tensor, target: Any) -> Tensor:
+        """The loss."""
+        return F.binary_cross_entropy(input, target, self.weight, self.reduction)
+
+
+class BCEWithLogitsLoss(Module):
+    """The same from logits, stable for logits of any size; `pos_weight` is a factor of the term of t."""
+
+    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
+        super().__init__()
+        self.weight, self.reduction, self.pos_weight = weight, reduction, pos_weight
+
+    def forward(self, input: Tensor, target: Any) -> Tensor:
+        """The loss."""
+        return F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.autograd import Tensor, no_grad
-from minicnn.nn.conv import Conv2d
+from minicnn.nn.conv import Conv2d, ConvTranspose2d
 from minicnn.nn.linear import Linear
 from minicnn.nn.module import Module
 
@@ -88,7 +88,7 @@ def summary(model: Module, input_shape: tuple[int, ...]) -> Summary:
 
 
 def _note(result: Summary, path: str) -> Any:
-    def note(module: Module, _: Any, output: Tensor) -> None:
+    def note(module: Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         own = list(module.parameters())
         result.layers.append(
             LayerRow(
@@ -97,15 +97,20 @@ def _note(result: Summary, path: str) -> Any:
                 output.shape,
                 sum(p.numel() for p in own),
                 sum(p.numel() for p in own if p.requires_grad),
-                _multiply_adds(module, output),
+                _multiply_adds(module, inputs, output),
             )
         )
 
     return note
 
 
-def _multiply_adds(module: Module, output: Tensor) -> int:
-    """Each output of a convolution or a linear layer is a sum over one slice of the weight."""
+def _multiply_adds(module: Module, inputs: tuple[Any, ...], output: Tensor) -> int:
+    """Each output of a convolution or a linear layer is a sum over one slice of the weight.
+
+    Of a transposed convolution each input is multiplied by one slice (that some of it may be cut off is not counted).
+    """
     if isinstance(module, (Conv2d, Linear)):
         return output.numel() * int(np.prod(module.weight.shape[1:]))
+    if isinstance(module, ConvTranspose2d):
+        return inputs[0].numel() * int(np.prod(module.weight.shape[1:]))
     return 0

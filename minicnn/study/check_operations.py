@@ -109,6 +109,19 @@ def _conv2d(rng: Any) -> list[Case]:
     ]
 
 
+def _conv_transpose2d(rng: Any) -> list[Case]:
+    draw = rng.standard_normal
+    F_ = F.conv_transpose2d
+    decoder = (draw((2, 3, 3, 5)), draw((3, 4, 4, 4)), draw(4))
+    grouped = (draw((1, 4, 3, 2)), draw((4, 3, 3, 2)), draw(6))
+    dilated = (draw((2, 2, 3, 2)), draw((2, 3, 2, 3)), draw(3))
+    return [
+        Case(lambda x, w, b: F_(x, w, b, stride=2, padding=1), decoder),
+        Case(lambda x, w, b: F_(x, w, b, stride=(3, 2), padding=(0, 2), output_padding=(2, 1), groups=2), grouped),
+        Case(lambda x, w, b: F_(x, w, b, output_padding=(1, 2), padding=(1, 0), dilation=(2, 3)), dilated),
+    ]
+
+
 def _distinct(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Values without ties, so that maxima have one winner."""
     return rng.permutation(int(np.prod(shape))).reshape(shape) / 7.0
@@ -232,6 +245,7 @@ CASES: dict[str, Callable[[Any], list[Case]]] = {
         Case(lambda a, b: apply("concatenate", a, b, dim=1), [rng.standard_normal((2, 3)), rng.standard_normal((2, 2))])
     ],
     "conv2d": _conv2d,
+    "conv_transpose2d": _conv_transpose2d,
     "cross_entropy": _cross_entropy,
     "div": _binary(lambda a, b: a / b),
     "dropout": _dropout,

@@ -31,6 +31,8 @@ LARGER = {  # whole vectors of channels, more than one tile of a product, an emp
     "conv2d, stride 2": (lambda x, w: F.conv2d(x, w, None, 2, 1), (1, 36, 9, 10), (72, 36, 3, 3)),
     "conv2d, 1 x 1": (lambda x, w: F.conv2d(x, w, None, 2), (2, 8, 6, 7), (20, 8, 1, 1)),
     "conv2d, no images": (lambda x, w, b: F.conv2d(x, w, b), (0, 4, 5, 5), (4, 4, 3, 3), (4,)),
+    "conv_transpose2d": (lambda x, w, b: F.conv_transpose2d(x, w, b, 2, 1), (2, 12, 5, 4), (12, 8, 4, 4), (8,)),
+    "conv_transpose2d, no images": (lambda x, w, b: F.conv_transpose2d(x, w, b), (0, 4, 5, 5), (4, 4, 3, 3), (4,)),
     "linear": (F.linear, (66, 36), (67, 36), (67,)),
     "matmul": (lambda a, b: a @ b, (67, 68), (68, 70)),
     "max_pool2d": (lambda x: F.max_pool2d(x, 3, 2, 1), (2, 8, 9, 8)),

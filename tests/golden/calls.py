@@ -105,6 +105,16 @@ CALLS: dict[str, Call] = {
     "conv2d, stem": Call(
         "conv2d", lambda m, F, x, w: F.conv2d(x, w, stride=2, padding=3), normal(x=(1, 2, 8, 9), w=(2, 2, 7, 7))
     ),
+    "conv_transpose2d": Call(
+        "conv_transpose2d",
+        lambda m, F, x, w, b: F.conv_transpose2d(x, w, b, 2, 1),
+        normal(x=(2, 3, 3, 5), w=(3, 4, 4, 4), b=(4,)),
+    ),
+    "conv_transpose2d, all options": Call(
+        "conv_transpose2d",
+        lambda m, F, x, w, b: F.conv_transpose2d(x, w, b, (2, 1), (1, 2), (1, 2), 2, (1, 3)),
+        normal(x=(2, 4, 3, 4), w=(4, 3, 2, 3), b=(6,)),
+    ),
     "linear": Call("linear", lambda m, F, x, w, b: F.linear(x, w, b), normal(x=(4, 5), w=(3, 5), b=(3,))),
     "linear, more axes": Call("linear", lambda m, F, x, w: F.linear(x, w), normal(x=(2, 3, 5), w=(4, 5))),
     "matmul": Call("matmul", lambda m, F, a, b: a @ b, normal(a=(3, 4), b=(4, 5))),

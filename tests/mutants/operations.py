@@ -318,6 +318,57 @@ def _(patch: Any) -> None:
     patch.setitem(passes, "forward", wrong)
 
 
+# ---- transposed convolution -----------------------------------------------------------------------------------------
+
+in_pass(
+    "conv_transpose2d: kernel flipped in forward",
+    "conv_transpose2d",
+    "forward",
+    lambda f: lambda x, w, b, **o: f(x, np.ascontiguousarray(w[:, :, ::-1, ::-1]), b, **o),
+)
+in_pass(
+    "conv_transpose2d: kernel flipped in grad_input",
+    "conv_transpose2d",
+    "grad_input",
+    lambda f: lambda dy, w, **o: f(dy, np.ascontiguousarray(w[:, :, ::-1, ::-1]), **o),
+)
+in_pass(
+    "conv_transpose2d: dy ignored in grad_weight",
+    "conv_transpose2d",
+    "grad_weight",
+    lambda f: lambda dy, x, **o: f(np.ones_like(dy), x, **o),
+)
+in_pass("conv_transpose2d: grad_bias as a mean", "conv_transpose2d", "grad_bias", times(0.5))
+
+
+@mutant("conv_transpose2d: output_padding is a border of bias", "ops/test_conv_transpose2d", "conv_transpose2d")
+def _(patch: Any) -> None:
+    def make(right: Any) -> Any:
+        def wrong(x: Array, w: Array, b: Array | None, *, output_padding: Any, **options: Any) -> Array:
+            y = np.array(right(x, w, b, output_padding=output_padding, **options))
+            for axis, more in ((2, output_padding[0]), (3, output_padding[1])):
+                border = np.moveaxis(y, axis, 0)[y.shape[axis] - more :]
+                border[...] = 0
+            return y
+
+        return wrong
+
+    for name in operation("conv_transpose2d").algorithms:
+        passes = operation("conv_transpose2d").algorithm(name).passes
+        patch.setitem(passes, "forward", make(passes["forward"]))
+
+
+@mutant("conv_transpose2d: the pixels that are not there are forgotten", "ops/test_conv_transpose2d")
+def _(patch: Any) -> None:
+    from minicnn.ops.conv_transpose2d import adjoint
+
+    def repeated(x: Array, stride: Any, output_padding: Any) -> Array:
+        more = [output_padding[a] // stride[a] for a in (0, 1)]
+        return np.pad(x, ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="edge")
+
+    patch.setattr(adjoint, "_longer", repeated)
+
+
 # ---- pooling --------------------------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ def uniform_in(array, bound):
         (lambda: nn.Linear(300, 200), 300),
         (lambda: nn.Conv2d(16, 64, (5, 3)), 16 * 15),
         (lambda: nn.Conv2d(16, 64, 3, groups=4), 4 * 9),
+        (lambda: nn.ConvTranspose2d(64, 16, 3, groups=4), 4 * 9),
     ],
 )
 def test_linear_and_convolution(layer, fan_in):

@@ -15,6 +15,7 @@ from minicnn.ops import (
     avg_pool2d,
     batch_norm,
     conv2d,
+    conv_transpose2d,
     cross_entropy,
     elementwise,
     linear,
@@ -53,6 +54,11 @@ LAYERS = {
     "conv2d without bias": (
         lambda: nn.Conv2d(4, 3, 3, bias=False),
         lambda m, x: conv2d.forward(x, weight(m), None),
+        IMAGES,
+    ),
+    "transposed conv2d": (
+        lambda: nn.ConvTranspose2d(4, 6, (3, 2), output_padding=(1, 0), **CONV),
+        lambda m, x: conv_transpose2d.forward(x, weight(m), bias(m), output_padding=(1, 0), **CONV),
         IMAGES,
     ),
     "linear": (lambda: nn.Linear(4, 3), lambda m, x: linear.forward(x, weight(m), bias(m)), VECTORS),

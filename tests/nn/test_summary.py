@@ -27,6 +27,12 @@ def test_groups_count_their_own_channels():
     assert table.layers[0].path == "Conv2d"
 
 
+def test_a_transposed_convolution_multiplies_each_input():
+    table = nn.summary(nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), (2, 4, 5, 7))
+    assert table.layers[0].output == (2, 6, 11, 15)
+    assert table.multiply_adds == 2 * 4 * 5 * 7 * 3 * 9
+
+
 def test_resnet18():
     """The numbers of He et al., table 1 (1.8 billion), and of torchvision."""
     table = nn.summary(models.resnet18(), (1, 3, 224, 224))

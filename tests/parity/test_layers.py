@@ -14,6 +14,7 @@ from compare import assert_close
 
 from minicnn import nn
 from minicnn.autograd import Tensor
+from minicnn.errors import ShapeError
 
 torch = pytest.importorskip("torch")
 
@@ -87,6 +88,32 @@ def test_conv2d(rng, dtype):
         arguments = (channels, out, either(rng, 1, 3), either(rng, 1, 3), either(rng, 0, 2), either(rng, 1, 2), groups)
         bias, shape = chance(rng), (whole(rng, 1, 3), channels, *whole(rng, 6, 10, 2))
         compare(lambda nn, a=arguments, b=bias: nn.Conv2d(*a, bias=b), shape, rng, dtype)
+
+
+def test_conv_transpose2d(rng, dtype):
+    for _ in range(CASES):
+        groups, stride, dilation = whole(rng, 1, 3), whole(rng, 1, 3, 2), whole(rng, 1, 3, 2)
+        channels, out = groups * whole(rng, 1, 3), groups * whole(rng, 1, 3)
+        more = tuple(whole(rng, 0, max(steps) - 1) for steps in zip(stride, dilation, strict=True))
+        options = {"stride": stride, "padding": either(rng, 0, 2), "output_padding": more, "groups": groups}
+        options |= {"bias": chance(rng), "dilation": dilation}
+        kernel, shape = either(rng, 1, 4), (whole(rng, 1, 3), channels, *whole(rng, 5, 8, 2))
+        compare(lambda nn, a=(channels, out, kernel), o=options: nn.ConvTranspose2d(*a, **o), shape, rng, dtype)
+
+
+def test_output_size_of_conv_transpose2d(rng, dtype):
+    """The size that is asked for; and where it cannot be, both refuse."""
+    x = np.asarray(rng.standard_normal((1, 2, 4, 5)), dtype)
+    mine, yours = nn.ConvTranspose2d(2, 3, 3, 2, 1).to_dtype(dtype), torch.nn.ConvTranspose2d(2, 3, 3, 2, 1)
+    yours.load_state_dict({name: torch.tensor(value) for name, value in mine.state_dict().items()})
+    yours.to(torch.float64 if dtype == np.float64 else torch.float32)
+    for size in ((7, 10), (8, 9)):
+        held(mine(Tensor(x), size).array, yours(torch.tensor(x), size), dtype)
+    for size in ((6, 9), (7, 11)):
+        with pytest.raises(ShapeError, match=r"rule: 7..8 rows, 9..10 columns"):
+            mine(Tensor(x), size)
+        with pytest.raises(ValueError, match="requested an output size"):
+            yours(torch.tensor(x), size)
 
 
 def test_linear(rng, dtype):
@@ -166,7 +193,12 @@ def test_small_networks(rng, training):
 
 @pytest.mark.parametrize(
     "build",
-    [lambda nn: nn.Linear(40, 50), lambda nn: nn.Conv2d(8, 60, (3, 5)), lambda nn: nn.Conv2d(8, 64, 3, groups=4)],
+    [
+        lambda nn: nn.Linear(40, 50),
+        lambda nn: nn.Conv2d(8, 60, (3, 5)),
+        lambda nn: nn.Conv2d(8, 64, 3, groups=4),
+        lambda nn: nn.ConvTranspose2d(64, 8, 3),
+    ],
 )
 def test_initial_values_have_the_same_distribution(build):
     """Two samples of the same distribution: their quantiles agree (Kolmogorov and Smirnov's statistic)."""
