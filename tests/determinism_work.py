@@ -69,6 +69,9 @@ CASES: dict[str, tuple[list[np.ndarray], dict[str, Any]]] = {
 }
 
 
+for name, gates, states in (("rnn", 1, 1), ("lstm", 4, 2), ("gru", 3, 1)):
+    weights = [draw(gates * 19, 11) / 4, draw(gates * 19, 19) / 4, draw(gates * 19), draw(gates * 19, seed=1)]
+    CASES[name] = ([draw(5, 37, 11), *(draw(37, 19, seed=s) for s in range(states)), *weights], {"reverse": True})
 CASES["adaptive_avg_pool2d of all"] = ([IMAGES], {"output_size": 1})
 CASES["batch_norm_relu"] = ([IMAGES, *CASES["batch_norm"][0][1:], IMAGES[::-1]], CASES["batch_norm"][1])
 CASES["add of images"] = ([IMAGES, IMAGES[::-1]], {})

@@ -10,9 +10,14 @@ from minicnn.nn.module import Module, Parameter
 from minicnn.nn.normalization import BatchNorm2d
 from minicnn.nn.penalty import l1_penalty, l2_penalty
 from minicnn.nn.pooling import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
+from minicnn.nn.recurrent import GRU, LSTM, RNN
+from minicnn.nn.recurrent_cells import GRUCell, LSTMCell, RNNCell
 from minicnn.nn.summary import summary
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool2d",
     "AvgPool2d",
     "BCELoss",
@@ -24,13 +29,16 @@ __all__ = [
     "Dropout",
     "Dropout2d",
     "Flatten",
+    "GRUCell",
     "Identity",
+    "LSTMCell",
     "Linear",
     "MSELoss",
     "MaxPool2d",
     "Module",
     "ModuleList",
     "Parameter",
+    "RNNCell",
     "ReLU",
     "Sequential",
     "Sigmoid",

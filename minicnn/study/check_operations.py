@@ -235,6 +235,21 @@ def _reduction(function: Callable[..., Tensor]) -> Callable[[Any], list[Case]]:
     return make
 
 
+def _recurrent(name: str, gates: int, *several: dict[str, Any], states: int = 1) -> Callable[[Any], list[Case]]:
+    """Each of `several` options: the first with biases, the others without."""
+
+    def make(rng: Any) -> list[Case]:
+        draw = rng.standard_normal
+        weights = [draw((3 * gates, 2)), draw((3 * gates, 3)), draw(3 * gates), draw(3 * gates)]
+        inputs = [draw((3, 2, 2)), *(draw((2, 3)) for _ in range(states)), *weights]
+        return [
+            Case(lambda *tensors, o=options: apply(name, *tensors, **o), inputs[: -2 if i else None])
+            for i, options in enumerate(several)
+        ]
+
+    return make
+
+
 CASES: dict[str, Callable[[Any], list[Case]]] = {
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "add": _add,
@@ -251,10 +266,12 @@ CASES: dict[str, Callable[[Any], list[Case]]] = {
     "dropout": _dropout,
     "exp": _unary(lambda x: x.exp()),
     "flatten": _unary(lambda x: x.reshape(3, 5, 1).flatten(1)),
+    "gru": _recurrent("gru", 3, {"reverse": True}, {}),
     "index": _unary(lambda x: x[[0, 2, 0], 1:4]),
     "linear": _linear,
     "log": _unary(lambda x: x.log(), positive=True),
     "log_softmax": _unary(lambda x: F.log_softmax(x, 1)),
+    "lstm": _recurrent("lstm", 4, {"reverse": True}, {}, states=2),
     "matmul": _matmul,
     "max": _reduction(lambda x, dim: x.max() if dim is None else x.max(dim)[0]),
     "max_pool2d": _max_pool2d,
@@ -264,6 +281,7 @@ CASES: dict[str, Callable[[Any], list[Case]]] = {
     "pow": _unary(lambda x: x**2.5, positive=True),
     "relu": _unary(F.relu),
     "reshape": _unary(lambda x: x.reshape(5, -1)),
+    "rnn": _recurrent("rnn", 1, {"reverse": True}, {"nonlinearity": "relu"}),
     "sigmoid": _unary(F.sigmoid),
     "softmax": _unary(lambda x: F.softmax(x, 0)),
     "sub": _binary(lambda a, b: a - b),

@@ -62,4 +62,5 @@ def in_pass(name: str, op: str, pass_name: str, make: Callable[[Callable[..., An
 
     suites = {"log_softmax": "softmax", **dict.fromkeys(("div", "sub", "sigmoid", "tanh", "log", "mul"), "elementwise")}
     suites |= dict.fromkeys(("sum", "mean", "max"), "reduce") | dict.fromkeys(("index", "concatenate"), "shape")
+    suites |= dict.fromkeys(("rnn", "lstm", "gru"), "recurrent")
     mutant(name, f"ops/test_{suites.get(op, op)}", op if pass_name.startswith("grad") else "")(apply)

@@ -578,3 +578,29 @@ def _(patch: Any) -> None:
         return da, None if db is None else -db
 
     patch.setattr(operation("div"), "backward", wrong)
+
+
+# ---- rnn, lstm, gru -------------------------------------------------------------------------------------------------
+
+in_pass(
+    "rnn: the gradient of the initial state is that of the first one",
+    "rnn",
+    "grad_steps",
+    lambda f: lambda dh, h, w_hh, **o: (lambda da, _: (da, da[-1 if o["reverse"] else 0]))(*f(dh, h, w_hh, **o)),
+)
+in_pass(
+    "lstm: the gradients of two gates exchanged",
+    "lstm",
+    "grad_steps",
+    lambda f: (
+        lambda *arrays, **o: (
+            lambda da, *states: (da.reshape(*da.shape[:2], 4, -1)[:, :, [1, 0, 2, 3]].reshape(da.shape), *states)
+        )(*f(*arrays, **o))
+    ),
+)
+in_pass(
+    "gru: the reset gate forgotten on the way back",
+    "gru",
+    "grad_steps",
+    lambda f: lambda *arrays, **o: (lambda da, du, dh0: (da, da, dh0))(*f(*arrays, **o)),
+)
