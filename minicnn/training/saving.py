@@ -267,10 +267,9 @@ class Saver:
 
 def check(found: dict[str, Any], own: dict[str, Any], called: str) -> None:
     """Raise for the first thing that differs between a checkpoint and what is to go on from it."""
-    for name in [*own, *(set(WHAT_DIFFERS) - set(own))]:
-        if name not in found and name not in OPTIONAL:
-            raise KeyError(name)
-        if found.get(name) != own.get(name):
+    for name in [*own, *(name for name in OPTIONAL if name not in own)]:
+        other = found.get(name) if name in OPTIONAL else found[name]
+        if other != own.get(name):
             seen, rule = (str(about.get(name, "none"))[:120] for about in (found, own))
             hint = "install that version, or start anew" if name == "minicnn" else ""
             raise ArgumentError(WHAT_DIFFERS[name], called=called, seen=seen, rule=rule, hint=hint)
