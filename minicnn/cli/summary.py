@@ -44,9 +44,9 @@ def summary(
 
     given = {"num_classes": classes, "width": width, "stem": stem, "in_channels": channels}
     arguments = {name: value for name, value in given.items() if value is not None}
-    depth = channels or 3
     if model in MODELS:
-        size = {"cnn": 32, "inception_v3": 299}.get(model, 224)
+        size = {"cnn": 32, "inception_v3": 299, "vae": 28, "conv_vae": 28}.get(model, 224)
+        depth = channels or (1 if size == 28 else 3)
         known = inspect.signature(MODELS[model]).parameters
         for name in arguments:
             if name not in known:

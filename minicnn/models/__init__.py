@@ -21,6 +21,7 @@ from minicnn.models.importing import import_weights
 from minicnn.models.inception import Inception3, InceptionOutputs, inception_v3
 from minicnn.models.pretrained import check_arguments
 from minicnn.models.resnet import BasicBlock, Bottleneck, ResNet, resnet18, resnet34, resnet50
+from minicnn.models.vae import VAE, ConvVAE, conv_vae, vae
 from minicnn.models.vgg import VGG, vgg11, vgg11_bn, vgg16, vgg16_bn
 from minicnn.nn import Module
 
@@ -35,26 +36,32 @@ MODELS: dict[str, Callable[..., Module]] = {
     "alexnet": alexnet,
     "inception_v3": inception_v3,
     "cnn": cnn,
+    "vae": vae,
+    "conv_vae": conv_vae,
 }
 
 __all__ = [
     "CNN",
     "MODELS",
+    "VAE",
     "VGG",
     "AlexNet",
     "BasicBlock",
     "Bottleneck",
+    "ConvVAE",
     "Inception3",
     "InceptionOutputs",
     "ResNet",
     "alexnet",
     "check_arguments",
     "cnn",
+    "conv_vae",
     "import_weights",
     "inception_v3",
     "resnet18",
     "resnet34",
     "resnet50",
+    "vae",
     "vgg11",
     "vgg11_bn",
     "vgg16",

@@ -177,7 +177,8 @@ def check_unit_interval(x: Tensor, called: str, name: str, hint: str = "") -> No
 
 def _indicator(sign: str, x: Tensor, number: float = 0.0) -> Tensor:
     """1 where the comparison holds, else 0, in x's dtype; a constant."""
-    return Tensor(values.cast(values.compare(sign, x.array, number), x.dtype))
+    holds = values.compare(sign, x.array, number)
+    return Tensor(values.cast(np.asarray(holds) if isinstance(holds, np.generic) else holds, x.dtype))
 
 
 def _log(p: Tensor) -> Tensor:

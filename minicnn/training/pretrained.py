@@ -16,6 +16,7 @@ from minicnn.training import freezing
 from minicnn.weights import WeightsInfo
 from minicnn.weights.adaptation import adapted
 
+WITHOUT_CLASSES = ("vae", "conv_vae")
 DEFAULT = "resnet18-fashion-mnist-32"  # small grey pictures of single things; in the wheel
 PHOTOGRAPHS = "resnet18-tinyimagenet-64"
 
@@ -68,6 +69,14 @@ class Pretrained:
         the training goes on where it ended.
         """
         architecture: Any = MODELS[self.info.architecture]
+        if self.info.architecture in WITHOUT_CLASSES:
+            raise WeightsError(
+                "weights of a network that tells no classes apart",
+                called=str(self.path),
+                seen=self.info.architecture,
+                rule="a classifier",
+                hint=f"load it with models.{self.info.architecture}(weights=...)",
+            )
         try:
             model = architecture(**{**self.info.arguments, "num_classes": len(classes)})
         except TypeError as error:

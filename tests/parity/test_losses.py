@@ -90,6 +90,43 @@ def test_mean_squared_error(rng, dtype):
             compare(nn.MSELoss(reduction), torch.nn.MSELoss(reduction=reduction), x, target, rng)
 
 
+def test_binary_cross_entropy(rng, dtype):
+    """From logits, some of a size at which e^x overflows, and from probabilities, 0 and 1 among the targets."""
+    for _ in range(CASES):
+        shape = tuple(int(n) for n in rng.integers(1, 5, rng.integers(0, 4)))
+        x = np.asarray(rng.standard_normal(shape) * (200 if rng.random() < 0.3 else 2), dtype)
+        target = np.asarray(np.clip(rng.uniform(-0.5, 1.5, shape), 0, 1), dtype)
+        weight, positive = (np.asarray(rng.uniform(0.1, 2, shape[-1:]), dtype) for _ in range(2))
+        for reduction in ("mean", "sum", "none"):
+            options = {"weight": weight, "pos_weight": positive} if rng.random() < 0.5 else {}
+            theirs = {name: torch.tensor(value) for name, value in options.items()}
+            compare(
+                nn.BCEWithLogitsLoss(reduction=reduction, **options),
+                torch.nn.BCEWithLogitsLoss(reduction=reduction, **theirs),
+                *(x, target, rng),
+            )
+            p = np.asarray(rng.uniform(0.01, 0.99, shape), dtype)
+            options.pop("pos_weight", None)
+            theirs.pop("pos_weight", None)
+            compare(
+                nn.BCELoss(reduction=reduction, **options),
+                torch.nn.BCELoss(reduction=reduction, **theirs),
+                p,
+                target,
+                rng,
+            )
+
+
+def test_kl_of_gaussians(rng, dtype):
+    m, log_s, m2, log_s2 = (np.asarray(rng.standard_normal((5, 3)), dtype) for _ in range(4))
+    normal = torch.distributions.Normal
+    found = F.gaussian_kl(Tensor(m), Tensor(log_s), m2, log_s2).array
+    q, p = (normal(torch.tensor(a), torch.tensor(b / 2).exp()) for a, b in ((m, log_s), (m2, log_s2)))
+    assert_close(found, torch.distributions.kl_divergence(q, p).sum(-1).numpy(), rtol=TOLERANCE[dtype][0])
+    standard = torch.distributions.kl_divergence(q, normal(0.0, 1.0)).sum(-1).numpy()
+    assert_close(F.gaussian_kl(Tensor(m), Tensor(log_s)).array, standard, rtol=TOLERANCE[dtype][0])
+
+
 def test_softmax_and_its_logarithm(rng, dtype):
     for _ in range(CASES):
         x = scores(rng, dtype)
