@@ -1,0 +1,144 @@
+"""What each way of fine-tuning brings: ants against bees, five seeds.
+
+    python benchmarks/finetuning_well.py ../shared/data/hymenoptera_160       # weights for photographs; an hour or so
+    python benchmarks/finetuning_well.py FOLDER --weights FILE --seeds 2 --epochs 2 --per-class 10 --dry-run
+
+Each row adds one setting of `minicnn finetune` to the plain one (all layers at once, at one rate, from a new head), and
+the last row has all of them. A seed chooses the images, the initial values of the head and the order; all rows have the
+same seeds, so that they can be compared pair by pair: the last columns say in how many seeds a row was better than the
+plain one, and by how much. The images of `val/` are looked at after the last epoch only, and no setting was chosen by
+them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from tqdm import tqdm
+from transfer import into
+
+import minicnn
+from minicnn.files import write_atomically
+from minicnn.training.finetune import Settings, finetune
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "finetuning_well.json"
+PAGE = ROOT / "tutorials" / "documents" / "README.md"
+MARKERS = "<!-- fine-tuning well: made by benchmarks/finetuning_well.py -->", "<!-- end of fine-tuning well -->"
+WEIGHTS = "resnet18-tinyimagenet-64"
+BATCH = 16
+PLAIN = "plain"
+RECIPES: dict[str, dict[str, Any]] = {
+    PLAIN: {"head_first": False},
+    "head first": {"head_first": True},
+    "rates by depth 0.5": {"head_first": False, "rates_by_depth": 0.5},
+    "unfreezing gradually": {"head_first": False, "unfreeze": "gradually"},
+    "statistics of batch norm frozen": {"head_first": False, "freeze_bn": "statistics"},
+    "batch norm frozen": {"head_first": False, "freeze_bn": "all"},
+    "all of these": {"head_first": True, "rates_by_depth": 0.5, "unfreeze": "gradually", "freeze_bn": "all"},
+}
+
+
+def measure(
+    folder: Path, seeds: int, weights: str, epochs: int, per_class: int | None, size: int | None
+) -> dict[str, Any]:
+    """Accuracies and macro F1 of each recipe, a list over the seeds."""
+    rows: dict[str, dict[str, list[float]]] = {}
+    bar = tqdm(total=len(RECIPES) * seeds, disable=None, leave=False)
+    for name, recipe in RECIPES.items():
+        row: dict[str, list[float]] = {"accuracy": [], "macro_f1": [], "seconds": []}
+        for seed in range(seeds):
+            with tempfile.TemporaryDirectory() as out:
+                settings = Settings(
+                    data=folder,
+                    weights=weights,
+                    epochs=epochs,
+                    per_class=per_class,
+                    input_size=size,
+                    batch_size=BATCH,
+                    seed=seed,
+                    out=Path(out) / "run",
+                    **recipe,
+                )
+                result = finetune(settings, announce=None)
+            for key, values in row.items():
+                values.append(getattr(result.rows[-1], key))
+            bar.update()
+        rows[name] = row
+        print(line(name, row, rows[PLAIN]), flush=True)
+    bar.close()
+    return {
+        "date": date.today().isoformat(),
+        "versions": {
+            "minicnn": minicnn.__version__,
+            "numpy": np.__version__,
+            "numba": numba.__version__,
+            "python": platform.python_version(),
+        },
+        "weights": Path(weights).stem,
+        "train_images": result.train_images,
+        "test_images": result.validation_images,
+        "classes": result.classes,
+        "epochs": epochs,
+        "batch_size": BATCH,
+        "input_size": size,
+        "seeds": seeds,
+        "rows": rows,
+    }
+
+
+def line(name: str, row: dict[str, list[float]], plain: dict[str, list[float]]) -> str:
+    """A row of the table."""
+    accuracy = row["accuracy"]
+    deviation = statistics.stdev(accuracy) if len(accuracy) > 1 else 0.0
+    gains = [a - b for a, b in zip(accuracy, plain["accuracy"], strict=True)]
+    better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+    against = "" if name == PLAIN else f"{100 * statistics.mean(gains):+.1f} points; better {better}, worse {worse}"
+    f1, seconds = statistics.mean(row["macro_f1"]), statistics.median(row["seconds"])
+    return f"| {name} | {statistics.mean(accuracy):.1%} ± {deviation:.1%} | {f1:.3f} | {seconds:.0f} | {against} |"
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as a Markdown table."""
+    return "\n".join(
+        [
+            f"{' against '.join(result['classes'])}, {result['train_images']} photographs to train on, "
+            f"{result['test_images']} to test on, from `{result['weights']}`, {result['epochs']} epochs; mean and "
+            f"standard deviation over {result['seeds']} seeds",
+            "",
+            "| | accuracy | macro F1 | seconds | against plain, seed by seed |",
+            "|---|---|---|---|---|",
+            *(line(name, row, result["rows"][PLAIN]) for name, row in result["rows"].items()),
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--weights", default=WEIGHTS)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--per-class", type=int, help="images of each class to train on; all without")
+    parser.add_argument("--size", type=int, help="height and width of the images; those of the weights without")
+    parser.add_argument("--dry-run", action="store_true", help="write no file")
+    args = parser.parse_args()
+    result = measure(args.folder, args.seeds, args.weights, args.epochs, args.per_class, args.size)
+    print(table(result))
+    if not args.dry_run:
+        write_atomically(RESULT, json.dumps(result, indent=1) + "\n")
+        into(PAGE, table(result), MARKERS)
+
+
+if __name__ == "__main__":
+    main()
