@@ -53,7 +53,7 @@ def _label(curve: ScoreCurve, area: Any, unit: str) -> str:
 
 def reliability_picture(calibration: Calibration) -> bytes:
     """Above, the share that is right beside the mean probability, in bins; below, how many images each bin has."""
-    drawn = figure(5.2, 5.6)
+    drawn = figure(5.2, 6.0)
     top, bottom = drawn.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     edges, there = calibration.edges, calibration.counts > 0
     left, width = edges[:-1][there], np.diff(edges)[there]
@@ -66,7 +66,7 @@ def reliability_picture(calibration: Calibration) -> bytes:
     top.plot(confidence, confidence, color="black", marker="D", markersize=4, linestyle="", label="mean probability")
     top.plot([0, 1], [0, 1], color="0.4", linewidth=0.9, linestyle="--")
     tidy(top, "", "share that is right", f"reliability: ECE {calibration.ece:.3f}")
-    top.legend(frameon=False, fontsize=8, loc="upper left")
+    drawn.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     top.set_ylim(0, 1.02)
     bottom.bar(left, calibration.counts[there], width, color="0.6", **bar)
     tidy(bottom, "probability of the class that the image is called", "images")

@@ -45,7 +45,8 @@ class LearningRates:
         Rising; fewer than asked for where the loss grew too large.
     losses, smoothed : float array (S,)
     suggestion : float
-        Where the smoothed loss falls fastest along the logarithm of the rate, before its minimum.
+        Where the smoothed loss falls fastest along the logarithm of the rate, before its minimum; but at most a tenth
+        of `largest`, since the mean lags behind.
     largest : float
         Where the smoothed loss is smallest: with this rate a training is at the edge.
     """
@@ -75,7 +76,7 @@ class LearningRates:
         axes.axvline(self.largest, color="0.4", linestyle=":", label=f"smallest loss {self.largest:.2g}")
         tidy(axes, "learning rate", "loss", "a sweep of the learning rate")
         axes.set_xscale("log")
-        axes.set_ylim(0, 1.15 * max(self.smoothed.max(), self.losses[0]))
+        axes.set_ylim(0, 1.15 * min(self.smoothed.max(), 2 * self.smoothed[0]))  # without the explosion
         axes.legend(frameon=False, fontsize=8, loc="upper left")
         return png(drawn)
 
@@ -190,7 +191,8 @@ def _found(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray) -> Learn
         )
     first = min(FEWEST, max(lowest - 2, 0))
     slope = np.gradient(smoothed, np.log(rates))[first : lowest + 1]
-    return LearningRates(rates, losses, smoothed, float(rates[first + slope.argmin()]), float(rates[lowest]))
+    suggestion = min(rates[first + slope.argmin()], rates[lowest] / 10)
+    return LearningRates(rates, losses, smoothed, float(suggestion), float(rates[lowest]))
 
 
 def _check(start: float, end: float, steps: int, smoothing: float) -> None:
