@@ -132,14 +132,15 @@ class ConvTranspose2d(_Convolution):
 
     def forward(self, x: Tensor, output_size: tuple[int, int] | None = None) -> Tensor:
         """Convolve, transposed; `output_size` (P, Q) is reached by an output_padding of its own, if it can be."""
-        more = self.output_padding if output_size is None else self._to_reach(output_size, x)
+        more = self.output_padding if output_size is None or x.ndim != 4 else self._to_reach(output_size, x)
         return F.conv_transpose2d(
             x, self.weight, self.bias, self.stride, self.padding, more, self.groups, self.dilation
         )
 
     def _to_reach(self, output_size: tuple[int, int], x: Tensor) -> tuple[int, int]:
         """The output_padding that gives images of `output_size`."""
-        wanted = pair(tuple(output_size)[-2:], "output_size", "ConvTranspose2d", least=1)
+        sizes = output_size[-2:] if isinstance(output_size, (tuple, list)) else output_size
+        wanted = pair(sizes, "output_size", "ConvTranspose2d", least=1)
         least = [
             (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1
             for size, kernel, stride, padding, dilation in zip(

@@ -32,6 +32,17 @@ MAKING = [
     (lambda: nn.Conv2d(3, 4, 3, padding=-1), "Conv2d: padding is not valid; seen padding=-1; rule: a whole number >="),
     (lambda: nn.Conv2d(3, 4, 3, padding="same"), "Conv2d: padding is not valid; seen padding='same'; rule: a whole"),
     (lambda: nn.Conv2d(3, 4, 3, dilation=(1, 0)), "Conv2d: dilation is not valid; seen dilation=(1, 0); rule: a whole"),
+    (lambda: nn.ConvTranspose2d(0, 4, 3), "ConvTranspose2d: in_channels is not valid; seen in_channels=0; rule: in_"),
+    (
+        lambda: nn.ConvTranspose2d(3, 4, 3, 2, output_padding=(1, 2)),
+        "ConvTranspose2d: output_padding is not valid; seen output_padding=(1, 2), stride=2, dilation=1; "
+        "rule: output_padding < stride, or < dilation",
+    ),
+    (
+        lambda: nn.ConvTranspose2d(1, 1, 3)(ones(1, 1, 2, 2), output_size="4"),
+        "ConvTranspose2d: output_size is not valid; seen output_size='4'; rule: a whole number >= 1, or two",
+    ),
+    (lambda: nn.Unflatten(1, (2, 0)), "Unflatten: not an axis and the sizes that it becomes; seen dim=1, unflattened_"),
     (lambda: nn.Linear(0, 4), "Linear: in_features is not valid; seen in_features=0; rule: in_features >= 1"),
     (lambda: nn.Linear(4, True), "Linear: out_features is not valid; seen out_features=True; rule: out_features >= 1"),
     (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size is not valid; seen kernel_size=0; rule: a whole number >= 1"),

@@ -44,6 +44,12 @@ def normalised(layer, x):
     return batch_norm.forward(x, weight(layer), bias(layer), mean, var, eps=layer.eps, training=True)
 
 
+def test_unflatten_takes_flatten_back():
+    x = Tensor(np.arange(24.0).reshape(2, 3, 4))
+    assert np.array_equal(nn.Unflatten(1, (3, 4))(nn.Flatten()(x)).array, x.array)
+    assert nn.Unflatten(-2, [3, 1])(x).shape == (2, 3, 1, 4)
+
+
 MAX = {"kernel_size": 3, "stride": 2, "padding": 1}
 LAYERS = {
     "conv2d": (
