@@ -80,7 +80,7 @@ paths, rates = {}, {}
 for name in OPTIMIZERS:
     tried = {rate: path_of(name, rate) for rate in RATES}
     with np.errstate(all="ignore"):
-        rates[name] = min(RATES, key=lambda rate: np.nan_to_num(loss_at(tried[rate][-1:])[0], nan=np.inf))  # noqa: B023
+        rates[name] = min(RATES, key=lambda rate: np.nan_to_num(loss_at(tried[rate][-1:])[0], nan=np.inf))
     paths[name] = tried[rates[name]]
 
 print(f"curvature across {across:.2f}, along {along:.3f}: {across / along:.0f} to 1; loss above the lowest point:\n")
