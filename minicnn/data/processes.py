@@ -15,6 +15,7 @@ loader is killed, they go away.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -82,7 +83,8 @@ class Processes:
 
         def ask(count: int) -> None:
             for turn in islice(turns, count):
-                turn.worker.send(("batch", turn.batch, turn.slot), _named(reader, turn.batch))
+                with contextlib.suppress(OSError):  # it has ended: that is said when the batches before have been read
+                    turn.worker.connection.send(("batch", turn.batch, turn.slot))
                 waiting.append(turn)
 
         ask(sum(len(worker.slots) for worker in self._workers))

@@ -147,8 +147,9 @@ def interruptible():
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_waits_for_the_compiler():
+def test_ctrl_c_waits_for_the_compiler(tmp_path, monkeypatch):
     """Raised inside the compiler's callbacks it would be lost, and leave a kernel half made."""
+    monkeypatch.setattr(jit, "cache_folder", lambda: tmp_path)  # where an earlier run has left nothing
     made = jit.kernel(_twice, parallel=False)
     with pytest.raises(KeyboardInterrupt), jit.CompileClock(lambda _: signal.raise_signal(signal.SIGINT)):
         made(3)
