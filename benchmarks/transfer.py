@@ -49,17 +49,22 @@ def measure(seeds: int, epochs: int | None, pictures: Path | None) -> dict[str, 
         print(f"seed {seed}: " + ", ".join(f"{row.way} {row.accuracy:.4f}" for row in result.rows), flush=True)
     return {
         "date": date.today().isoformat(),
-        "versions": {
-            "minicnn": minicnn.__version__,
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "train_images": result.train_images,
         "test_images": result.validation_images,
         "epochs": Settings(**settings).epochs,
         "seeds": seeds,
         "ways": ways,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what has a part in the numbers."""
+    return {
+        "minicnn": minicnn.__version__,
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "python": platform.python_version(),
     }
 
 

@@ -12,19 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numba
-import numpy as np
 from tqdm import tqdm
-from transfer import into
+from transfer import into, versions
 
-import minicnn
 from minicnn.files import write_atomically
 from minicnn.training.finetune import Settings, finetune
 
@@ -58,12 +54,7 @@ def measure(folder: Path, seeds: int, weights: str, sizes: tuple[int, ...] = SIZ
     bar.close()
     return {
         "date": date.today().isoformat(),
-        "versions": {
-            "minicnn": minicnn.__version__,
-            "numpy": np.__version__,
-            "numba": numba.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "weights": weights,
         "test_images": result.validation_images,
         "batch_size": BATCH,

@@ -51,9 +51,7 @@ def train(model: nn.Module, optimizer: torch.optim.SGD, recipe: Recipe, images: 
         optimizer.step()
         total += loss.item()
         right += int((scores.argmax(1) == targets).sum())
-    shown = len(loader) * recipe["training"]["batch_size"]
-    row = {"epoch": epoch, "size": recipe.phase(epoch)["size"], "loss": round(total / len(loader), 4)}
-    return {**row, "accuracy": round(right / shown, 4), "seconds": round(time.perf_counter() - start)}
+    return recipe.row(epoch, len(loader), total, right, time.perf_counter() - start)
 
 
 def test(model: nn.Module, recipe: Recipe, images: Decoded) -> float:

@@ -69,6 +69,12 @@ class Recipe:
         loader.set_epoch(epoch)
         return loader
 
+    def row(self, epoch: int, steps: int, loss: float, right: int, seconds: float) -> dict[str, Any]:
+        """A row of the log: `loss` is the sum over the steps, `right` the number of images that were recognised."""
+        accuracy = right / (steps * self["training"]["batch_size"])
+        row = {"epoch": epoch, "size": self.phase(epoch)["size"], "loss": round(loss / steps, 4)}
+        return {**row, "accuracy": round(accuracy, 4), "seconds": round(seconds)}
+
     def test_loader(self, dataset: Any) -> DataLoader:
         """Batches of the test images, as they are."""
         return DataLoader(dataset.with_transform(transforms.Compose(self._end)), 250)

@@ -92,7 +92,7 @@ def info(
     """
     from minicnn.cli.printing import print_json
     from minicnn.errors import printable
-    from minicnn.models.importing import is_home
+    from minicnn.models.recognising import is_home
     from minicnn.weights.embedded import find
 
     path = find(file)
@@ -132,7 +132,7 @@ def _home(path: Path) -> dict[str, Any]:
 def _foreign(path: Path) -> dict[str, Any]:
     """A file of another library."""
     from minicnn.errors import WeightsError
-    from minicnn.models.importing import recognised
+    from minicnn.models.recognising import recognised
     from minicnn.weights.importers import read_foreign
     from minicnn.weights.importing import classes_of
 

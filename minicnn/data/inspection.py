@@ -109,7 +109,7 @@ class Inspection:
         lines += _listed(f"tiny images (a side below {TINY} pixels)", self.tiny)
         lines += _listed("groups of duplicates", groups)
         lines += _listed("pairs of near-duplicates", near)
-        lines += _listed("pairs across parts: LEAKS", [f"{a}, {b}" for a, b in self.leaks])
+        lines += _listed("pairs across parts, LEAKS", [f"{a}, {b}" for a, b in self.leaks])
         lines += _listed("pairs with different classes", [f"{a}, {b}" for a, b in self.conflicts])
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 

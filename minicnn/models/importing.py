@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,24 @@ import numpy as np
 
 from minicnn import weights as weight_files
 from minicnn.errors import ArgumentError, MinicnnError, WeightsError
-from minicnn.models.pretrained import LARGEST
-from minicnn.nn import BatchNorm2d, Module, init
+from minicnn.models.pretrained import LARGEST, Shape
+from minicnn.models.recognising import (
+    fitting,
+    is_home,
+    match_of,
+    names_of,
+    parameters_of,
+    recognised,
+    shapes_of,
+    uninitialized,
+)
+from minicnn.nn import BatchNorm2d, Module
 from minicnn.weights.adaptation import adapted
 from minicnn.weights.importers import Foreign, read_foreign
 from minicnn.weights.importers.conventions import prepare
-from minicnn.weights.importers.hdf5_tree import open_tree
-from minicnn.weights.importers.plain_hdf5 import OWN
-from minicnn.weights.importing import ImportReport, classes_of, convert, stranger
-from minicnn.weights.kinds import first_bytes, kind_of
-from minicnn.weights.matching import Match, match_names
-from minicnn.weights.names import OPTIONAL
+from minicnn.weights.importing import ImportReport, classes_of, convert
+from minicnn.weights.matching import Match
 
-Shape = tuple[int, ...]
 IMAGENET_CLASSES = 1000
 SMALL_IMAGES = 32  # what a small stem is for
 
@@ -128,20 +132,20 @@ def _imported(
 ) -> tuple[dict[str, np.ndarray], weight_files.WeightsInfo, ImportReport]:
     """State and description of the network in a file, and the report; raises unless everything fits."""
     try:
-        foreign = prepare(foreign, _names(arch)[0], called, bn_epsilon)
-        match = _match(foreign, arch, called, prefix)
+        foreign = prepare(foreign, names_of(arch)[0], called, bn_epsilon)
+        match = match_of(foreign, arch, called, prefix)
         report = ImportReport(called, foreign.format, match.table.library, match.prefix, arch, notes=[*foreign.notes])
         report.arguments = {**_arguments(foreign, match, arch, num_classes, called), **(arguments or {})}
         model = _network(arch, report.arguments, foreign, match, called)
-        heads = tuple(f"{head}." for head in _heads(model))
-        expected = _shapes(model)
+        heads = tuple(f"{head}." for head in model.heads)
+        expected = shapes_of(model)
         lacking = {name for name in expected if name.startswith(heads)}.isdisjoint(match.names)
         eps = {name: module.eps for name, module in model.named_modules() if isinstance(module, BatchNorm2d)}
         state = convert(foreign, match, expected, report, eps=eps, new=heads if lacking and num_classes else ())
     except WeightsError as error:
-        fitting = [name for name in _fitting(foreign, prefix) if name != arch]
-        if fitting and "several networks" not in error.problem:
-            error.hint = f"these are the names of {' or '.join(fitting)}"
+        others = [name for name in fitting(foreign, prefix) if name != arch]
+        if others and "several networks" not in error.problem:
+            error.hint = f"these are the names of {' or '.join(others)}"
         raise
     if lacking:
         state.update(_new_head(model, heads, report))
@@ -165,81 +169,6 @@ def _stages(show: bool | None) -> Iterator[Callable[[str], None]]:
         yield begin
 
 
-def is_home(path: str | os.PathLike[str]) -> bool:
-    """Whether this is a weights file of minicnn, by its structure and its attributes; values are not read."""
-    if kind_of(first_bytes(path)) != "hdf5":
-        return False
-    try:
-        with open_tree(os.fspath(path)) as tree:  # the HDF5 library sees only files of sound structure
-            return tree.attributes >= OWN
-    except WeightsError:
-        return False
-
-
-def recognised(foreign: Foreign, called: str, prefix: str | None = None) -> str:
-    """The architecture that the names in a file are of; raises unless it is one."""
-    fitting = _fitting(foreign, prefix)
-    if len(fitting) == 1:
-        return fitting[0]
-    raise WeightsError(
-        "the names in the file do not say which network they are of",
-        called=called,
-        seen=" or ".join(fitting) or ", ".join(list(foreign.arrays)[:4]),
-        rule=f"one of {', '.join(LARGEST)}",
-        hint="give the architecture (--arch)",
-    )
-
-
-def _fitting(foreign: Foreign, prefix: str | None) -> list[str]:
-    """Architectures all of whose names are in the file, and no others of their family; heads may be missing."""
-    found = []
-    for name in LARGEST:
-        try:
-            prepared = prepare(foreign, _names(name)[0], "")
-            match = _match(prepared, name, "", prefix)
-        except WeightsError:
-            continue
-        expected, heads = _names(name)
-        wanted = [x for x in expected if not x.endswith(OPTIONAL) and not x.startswith((*heads, "AuxLogits."))]
-        if match.names.keys() >= set(wanted) and not stranger(prepared, match):
-            found.append(name)
-    return found
-
-
-def _match(foreign: Foreign, arch: str, called: str, prefix: str | None) -> Match:
-    return match_names(
-        foreign.arrays, list(_names(arch)[0]), architecture=arch, layout=foreign.layout, prefix=prefix, called=called
-    )
-
-
-@cache
-def _names(arch: str) -> tuple[dict[str, Shape], tuple[str, ...]]:
-    """Names and shapes of a narrow network's parameters and buffers, and the beginnings of the names of its heads."""
-    small = {"width": 2} if "width" in _parameters(arch) else {}
-    model = _uninitialized(arch, small)
-    return _shapes(model), tuple(f"{head}." for head in _heads(model))
-
-
-def _parameters(arch: str) -> list[str]:
-    return list(inspect.signature(LARGEST[arch]).parameters)
-
-
-def _uninitialized(arch: str, arguments: dict[str, Any]) -> Module:
-    from minicnn.models import MODELS
-
-    with init.uninitialized():
-        return MODELS[arch](**arguments)
-
-
-def _shapes(model: Module) -> dict[str, Shape]:
-    """Shape of each parameter and buffer; a state dict would copy the values, and so take memory for them."""
-    return {name: tensor.shape for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
-
-
-def _heads(model: Any) -> tuple[str, ...]:
-    return model.heads
-
-
 def _check_arguments(arch: str | None, num_classes: int | None, classes: Sequence[str] | None, dst: Any) -> None:
     if arch is not None and arch not in LARGEST:
         raise ArgumentError("unknown architecture", called="import_weights", seen=ascii(arch), rule=", ".join(LARGEST))
@@ -253,8 +182,8 @@ def _check_arguments(arch: str | None, num_classes: int | None, classes: Sequenc
 
 def _arguments(foreign: Foreign, match: Match, arch: str, num_classes: int | None, called: str) -> dict[str, Any]:
     """The architecture's arguments, as shapes in the file say; defaults are left out, but for the number of classes."""
-    names, heads = _names(arch)
-    takes = _parameters(arch)
+    names, heads = names_of(arch)
+    takes = parameters_of(arch)
     first = _shape(foreign, match, next(name for name in names if name.endswith(".weight")))
     head = _shape(foreign, match, f"{heads[-1]}weight")
     found: dict[str, Any] = {}
@@ -312,7 +241,7 @@ def _network(arch: str, arguments: dict[str, Any], foreign: Foreign, match: Matc
     if not any(name in match.names for name in largest):
         raise WeightsError(f"the largest weights of {arch} are missing", called=called, rule=", ".join(largest))
     try:
-        return _uninitialized(arch, arguments)
+        return uninitialized(arch, arguments)
     except (MemoryError, ValueError):  # the file lacks one of these, and the others make a huge network
         raise WeightsError(f"the shapes are not those of {arch}", called=called, seen=str(arguments)) from None
 

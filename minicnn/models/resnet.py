@@ -6,6 +6,7 @@ are those of torchvision's `resnet.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from os import PathLike
 
@@ -190,17 +191,8 @@ def resnet18(
     input_size : int, optional
         Height and width of the images. A ResNet takes any; with `weights`, `weights_info.transforms()` follows it.
     """
-    return make(
-        "resnet18",
-        partial(ResNet, [2, 2, 2, 2]),
-        weights,
-        heads=ResNet.heads,
-        input_size=input_size,
-        num_classes=num_classes,
-        width=width,
-        stem=stem,
-        in_channels=in_channels,
-    )
+    build = partial(ResNet, [2, 2, 2, 2])
+    return _resnet("resnet18", build, num_classes, width, weights, stem, in_channels, input_size)
 
 
 def resnet34(
@@ -213,17 +205,8 @@ def resnet34(
     input_size: int | None = None,
 ) -> ResNet:
     """ResNet-34: 21,797,672 parameters with 1,000 classes; arguments as for `resnet18`."""
-    return make(
-        "resnet34",
-        partial(ResNet, [3, 4, 6, 3]),
-        weights,
-        heads=ResNet.heads,
-        input_size=input_size,
-        num_classes=num_classes,
-        width=width,
-        stem=stem,
-        in_channels=in_channels,
-    )
+    build = partial(ResNet, [3, 4, 6, 3])
+    return _resnet("resnet34", build, num_classes, width, weights, stem, in_channels, input_size)
 
 
 def resnet50(
@@ -236,9 +219,23 @@ def resnet50(
     input_size: int | None = None,
 ) -> ResNet:
     """ResNet-50, of bottlenecks: 25,557,032 parameters with 1,000 classes; arguments as for `resnet18`."""
+    build = partial(ResNet, [3, 4, 6, 3], block=Bottleneck)
+    return _resnet("resnet50", build, num_classes, width, weights, stem, in_channels, input_size)
+
+
+def _resnet(
+    name: str,
+    build: Callable[..., ResNet],
+    num_classes: int | None,
+    width: int | None,
+    weights: str | PathLike | None,
+    stem: str | None,
+    in_channels: int | None,
+    input_size: int | None,
+) -> ResNet:
     return make(
-        "resnet50",
-        partial(ResNet, [3, 4, 6, 3], block=Bottleneck),
+        name,
+        build,
         weights,
         heads=ResNet.heads,
         input_size=input_size,

@@ -268,7 +268,7 @@ def break_it(path: Path, how: str) -> None:
             put("jpeg", shape=(100,), dtype="u1", external=[("/etc/passwd", 0, 100)])
         elif how == "virtual":
             layout = h5py.VirtualLayout((100,), "u1")
-            layout[:] = h5py.VirtualSource("/tmp/x.h5", "x", (100,))
+            layout[:] = h5py.VirtualSource("other.h5", "x", (100,))
             del group["jpeg"]
             group.create_virtual_dataset("jpeg", layout)
         elif how == "objects":

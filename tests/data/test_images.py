@@ -114,8 +114,12 @@ def test_the_first_picture_of_an_animation(tmp_path):
 
 
 def test_the_file_is_closed(photo):
-    read_image(photo)  # an open file would be a ResourceWarning, which is an error in our tests
+    image = read_image(photo)  # an open file would be a ResourceWarning too, which is an error in our tests
     os.remove(photo)
+    assert image.getpixel((0, 0)) is not None  # decoded: nothing is read any more
+    folder = Path("/proc/self/fd")
+    links = [os.readlink(link) for link in folder.iterdir() if link.is_symlink()] if folder.exists() else []
+    assert not [link for link in links if link.startswith(str(photo))]
 
 
 # ---- broken files ---------------------------------------------------------------------------------------------------

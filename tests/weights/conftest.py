@@ -14,6 +14,7 @@ import pytest
 
 from minicnn import weights
 from minicnn.errors import WeightsError
+from minicnn.weights.importers import read_foreign
 
 MIB = 2**20
 
@@ -190,3 +191,38 @@ def lookup3(data: bytes) -> int:
         c = ((c ^ b) - turn(b, k)) & mask
         a, b, c = b, c, a
     return b  # where c stands after seven steps
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Writes a foreign weights file; nothing in its name says what it is."""
+
+    def write(content: bytes):
+        path = tmp_path / "weights.bin"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def refuses(file):
+    """Asserts that reading is refused with this text, in one line, within a second of work and 100 MB."""
+
+    def check(content: bytes, words: str) -> None:
+        path = file(content)
+        tracemalloc.start()
+        start = time.process_time()
+        try:
+            with pytest.raises(WeightsError, match=words) as caught:
+                read_foreign(path)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert time.process_time() - start < 3, "tracing triples the time"
+        assert peak < 100e6, f"{peak:,} bytes"
+        message = str(caught.value)
+        assert message.startswith(str(path)), message
+        assert message.isprintable(), message
+
+    return check

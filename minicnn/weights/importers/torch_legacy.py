@@ -15,8 +15,9 @@ import numpy as np
 
 from minicnn.errors import WeightsError
 from minicnn.weights.importers.foreign import Foreign, map_file, shown
+from minicnn.weights.importers.pickle_machine import CutOffError
 from minicnn.weights.importers.torch_objects import NAMES, Storage, checkpoint, collect, storage_dtype, view
-from minicnn.weights.importers.unpickler import CutOffError, Unpickler
+from minicnn.weights.importers.unpickler import Unpickler
 
 FORMAT = "PyTorch checkpoint (2017 to 2020: a stream of pickles)"
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001

@@ -13,7 +13,7 @@ import numpy as np
 
 from minicnn.errors import WeightsError
 from minicnn.weights.importers.foreign import BFLOAT16, LONGEST_NAME, Foreign, check_count, check_name, count_of
-from minicnn.weights.importers.unpickler import Box, Made, Name
+from minicnn.weights.importers.pickle_machine import Box, Made, Name
 
 DTYPES: dict[str, np.dtype] = {
     "Float": np.dtype("<f4"),

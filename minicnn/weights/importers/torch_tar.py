@@ -20,9 +20,10 @@ import numpy as np
 
 from minicnn.errors import WeightsError
 from minicnn.weights.importers.foreign import MOST_AXES, Foreign, check_count, map_file, shown
+from minicnn.weights.importers.pickle_machine import CutOffError
 from minicnn.weights.importers.torch_legacy import check_system
 from minicnn.weights.importers.torch_objects import NAMES, Storage, Tensor, checkpoint, collect, storage_dtype, view
-from minicnn.weights.importers.unpickler import CutOffError, Unpickler
+from minicnn.weights.importers.unpickler import Unpickler
 
 FORMAT = "PyTorch checkpoint (before 2017: tar)"
 BLOCK, RECORD = 512, 10_240  # tar: headers and padding; the whole file is padded to records

@@ -17,8 +17,9 @@ from typing import Any
 from minicnn.errors import WeightsError
 from minicnn.weights.importers import zip_container
 from minicnn.weights.importers.foreign import Foreign, map_file, shown
+from minicnn.weights.importers.pickle_machine import CutOffError
 from minicnn.weights.importers.torch_objects import NAMES, Storage, checkpoint, collect, storage_dtype, view
-from minicnn.weights.importers.unpickler import CutOffError, Unpickler
+from minicnn.weights.importers.unpickler import Unpickler
 from minicnn.weights.importers.zip_container import Entry, NoDirectoryError
 
 FORMAT = "PyTorch checkpoint (zip)"
