@@ -12,6 +12,7 @@ from minicnn.backends.arrays import moved
 from minicnn.errors import ArgumentError, DTypeError, MinicnnError, ShapeError, WeightsError
 
 Hook = Callable[["Module", tuple[Any, ...], Any], None]
+PreHook = Callable[["Module", tuple[Any, ...]], None]
 
 
 class Parameter(Tensor):
@@ -44,6 +45,7 @@ class Module:
         for name in ("_parameters", "_buffers", "_modules"):
             object.__setattr__(self, name, {})
         object.__setattr__(self, "_hooks", [])
+        object.__setattr__(self, "_pre_hooks", [])
         object.__setattr__(self, "training", True)
         object.__setattr__(self, "frozen", False)
 
@@ -54,7 +56,9 @@ class Module:
         raise ArgumentError("this module has no forward", called=type(self).__name__)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Run `forward`, then the hooks."""
+        """Run `forward`, with the hooks before and after it."""
+        for pre_hook in tuple(self._pre_hooks):
+            pre_hook(self, inputs)
         try:
             output = self.forward(*inputs, **options)
         except MinicnnError as error:
@@ -74,6 +78,11 @@ class Module:
         """Call `hook(module, inputs, output)` after each forward; returns the function that removes it."""
         self._hooks.append(hook)
         return lambda: self._hooks.remove(hook)
+
+    def register_forward_pre_hook(self, hook: PreHook) -> Callable[[], None]:
+        """Call `hook(module, inputs)` before each forward; returns the function that removes it."""
+        self._pre_hooks.append(hook)
+        return lambda: self._pre_hooks.remove(hook)
 
     # ---- attributes --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,206 @@
+"""A run of a network, kept: every operation with its layer, its arrays, and the gradients that came back to it.
+
+Explanations, pages and graphs read a recording; they never repeat the run. It costs the memory of all arrays between
+the layers, twice with gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minicnn.autograd import Tensor, observing
+from minicnn.backends.arrays import Array
+from minicnn.errors import ArgumentError
+from minicnn.nn import CrossEntropyLoss
+from minicnn.nn.module import Module
+from minicnn.ops.registry import Operation
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One operation that ran.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the order of the run.
+    layer : str
+        Dotted path of the innermost module that ran it, `"layer1.0.conv1"`; `""` for the network itself, and for what
+        stands outside of it, `"loss"`.
+    operation : Operation
+        What was computed; `operation.formula` says how.
+    inputs : tuple of Tensor or None
+        In the order of `names`.
+    options : dict
+        Stride, padding, ...
+    output : Tensor
+    saved : dict
+        The named arrays that the backward pass read; after `Recording.backward` they are still there.
+    """
+
+    number: int
+    layer: str
+    operation: Operation
+    inputs: tuple[Tensor | None, ...]
+    options: dict[str, Any]
+    output: Tensor
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each input (`x`, `w`, `b`)."""
+        if self.output.node is not None:
+            return self.output.node.names
+        known = tuple(self.operation.inputs)
+        many = len(self.inputs)
+        return known[:many] if many <= len(known) else tuple(f"{known[0]}{i}" for i in range(many))
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        node = self.output.node
+        return {} if node is None or node.saved is None else node.saved
+
+    @property
+    def dy(self) -> Array | None:
+        """The gradient of the loss with respect to the output, from all that used it; None before a backward pass."""
+        return None if self.output.grad is None else self.output.grad.array
+
+    def gradients(self) -> dict[str, Array]:
+        """What this step alone sends back to each of its inputs, computed by the engine again: the same bits."""
+        if self.dy is None or self.output.node is None:
+            raise ArgumentError(
+                "no gradient came to this step",
+                called=f"explain {self.operation.name}",
+                seen=f"layer {self.layer!r}",
+                hint="record the run with labels, so that it has a loss and a backward pass",
+            )
+        found = self.output.node.gradients(self.dy)
+        return {name: dx for name, dx in zip(self.names, found, strict=True) if dx is not None}
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{n} {t.shape}" for n, t in zip(self.names, self.inputs, strict=True) if t is not None)
+        return f"<{self.number} {self.layer}: {self.operation.name}({inputs}) -> {self.output.shape}>"
+
+
+@dataclass(eq=False)
+class Recording:
+    """A run of a network on images, and, with labels, its loss and all gradients.
+
+    Attributes
+    ----------
+    model : Module
+    images : Tensor
+        (N, C, H, W); has a gradient too.
+    output : Tensor
+    loss : Tensor or None
+    steps : list of Step
+        In the order of the run; those of the loss last.
+    gradients : dict
+        Gradient of each parameter by its name; `parameter.grad` is not touched.
+    """
+
+    model: Module
+    images: Tensor
+    output: Tensor
+    loss: Tensor | None
+    steps: list[Step]
+    gradients: dict[str, Array]
+
+    def of_layer(self, path: str) -> list[Step]:
+        """The steps that the module at this path ran itself, or, where it ran none, those of the modules below it."""
+        own = [step for step in self.steps if step.layer == path]
+        return own or [step for step in self.steps if step.layer.startswith(f"{path}.")]
+
+    def maker(self, tensor: Tensor) -> Step | None:
+        """The step whose output this is; None for images and parameters."""
+        return next((step for step in self.steps if step.output is tensor), None)
+
+    def users(self, tensor: Tensor) -> list[tuple[Step, str]]:
+        """Each step that has this as an input, with the name of that input."""
+        return [
+            (step, name)
+            for step in self.steps
+            for name, value in zip(step.names, step.inputs, strict=True)
+            if value is tensor
+        ]
+
+    def name_of(self, tensor: Tensor) -> str:
+        """`"images"`, the name of a parameter, `"output of layer1.0.conv1"`, or `"constant"`."""
+        if tensor is self.images:
+            return "images"
+        found = next((name for name, parameter in self.model.named_parameters() if parameter is tensor), None)
+        if found is not None:
+            return found
+        step = self.maker(tensor)
+        return "constant" if step is None else f"output of {step.layer or step.operation.name}"
+
+
+def record(
+    model: Module,
+    images: Any,
+    labels: Any = None,
+    loss_function: Callable[[Tensor, Any], Tensor] | None = None,
+) -> Recording:
+    """Run a network as it is (training or evaluation mode), keep every step, and with labels go back as well.
+
+    Nothing of the network changes: running statistics, gradients and what is frozen are as before.
+
+    Parameters
+    ----------
+    model : Module
+    images : array or Tensor (N, C, H, W), float
+    labels : array (N,) of integers, optional
+        Without them there is no loss and no gradient.
+    loss_function : callable, optional
+        `loss_function(output, labels)`; default cross-entropy.
+    """
+    x = Tensor(images.array if isinstance(images, Tensor) else images, requires_grad=True)
+    steps: list[Step] = []
+    layers: list[str] = []
+
+    def note(operation: Operation, inputs: Any, options: dict[str, Any], output: Tensor) -> None:
+        steps.append(Step(len(steps), layers[-1], operation, tuple(inputs), dict(options), output))
+        output.retain_grad()
+
+    with _unchanged(model), _following(model, layers), observing(note):
+        output = model(x)
+        loss = None
+        if labels is not None:
+            layers.append("loss")
+            target = labels if isinstance(labels, Tensor) else Tensor(np.asarray(labels))
+            loss = (loss_function or CrossEntropyLoss())(output, target)
+            layers.pop()
+            loss.backward(retain_graph=True)
+        gradients = {name: p.grad.array for name, p in model.named_parameters() if p.grad is not None}
+    return Recording(model, x, output, loss, steps, gradients)
+
+
+@contextmanager
+def _unchanged(model: Module) -> Iterator[None]:
+    """All parameters want a gradient in this block, also frozen ones; afterwards everything is as it was before."""
+    parameters = list(model.parameters())
+    before = [(p.requires_grad, p.grad) for p in parameters]
+    buffers = [(buffer, buffer.array.copy()) for _, buffer in model.named_buffers()]
+    for parameter in parameters:
+        parameter.requires_grad, parameter.grad = True, None
+    try:
+        yield
+    finally:
+        for parameter, (wanted, grad) in zip(parameters, before, strict=True):
+            parameter.requires_grad, parameter.grad = wanted, grad
+        for buffer, array in buffers:
+            buffer.array[...] = array
+
+
+@contextmanager
+def _following(model: Module, layers: list[str]) -> Iterator[None]:
+    """Keep in `layers` the paths of the modules that are running, the innermost last."""
+    with ExitStack() as stack:
+        for path, module in model.named_modules():
+            stack.callback(module.register_forward_pre_hook(lambda _m, _x, path=path: layers.append(path)))
+            stack.callback(module.register_forward_hook(lambda _m, _x, _y: layers.pop() and None))
+        yield
