@@ -90,5 +90,9 @@ class DivergedError(MinicnnError, ArithmeticError):
     """A training whose numbers became NaN or infinite."""
 
 
+class MismatchError(MinicnnError, ArithmeticError):
+    """An explanation whose terms do not add up to what the engine computed."""
+
+
 class MissingPackageError(MinicnnError, ImportError):
     """An optional package that is needed now is not installed."""

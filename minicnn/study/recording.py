@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from minicnn.autograd import Tensor, observing
 from minicnn.backends.arrays import Array
-from minicnn.errors import ArgumentError
+from minicnn.errors import ArgumentError, GraphError
 from minicnn.nn import CrossEntropyLoss
 from minicnn.nn.module import Module
-from minicnn.ops.registry import Operation
+from minicnn.ops.registry import Operation, algorithm, named_algorithms
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,8 @@ class Step:
     options : dict
         Stride, padding, ...
     output : Tensor
+    algorithms : dict
+        Those that `minicnn.algorithm` named around the run.
     saved : dict
         The named arrays that the backward pass read; after `Recording.backward` they are still there.
     """
@@ -49,6 +51,7 @@ class Step:
     inputs: tuple[Tensor | None, ...]
     options: dict[str, Any]
     output: Tensor
+    algorithms: dict[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,7 +81,8 @@ class Step:
                 seen=f"layer {self.layer!r}",
                 hint="record the run with labels, so that it has a loss and a backward pass",
             )
-        found = self.output.node.gradients(self.dy)
+        with algorithm(**self.algorithms):
+            found = self.output.node.gradients(self.dy)
         return {name: dx for name, dx in zip(self.names, found, strict=True) if dx is not None}
 
     def __repr__(self) -> str:
@@ -161,13 +165,21 @@ def record(
     x = Tensor(images.array if isinstance(images, Tensor) else images, requires_grad=True)
     steps: list[Step] = []
     layers: list[str] = []
+    named = dict(named_algorithms())
 
     def note(operation: Operation, inputs: Any, options: dict[str, Any], output: Tensor) -> None:
-        steps.append(Step(len(steps), layers[-1], operation, tuple(inputs), dict(options), output))
+        steps.append(Step(len(steps), layers[-1], operation, tuple(inputs), dict(options), output, named))
         output.retain_grad()
 
     with _unchanged(model), _following(model, layers), observing(note):
         output = model(x)
+        if not steps:
+            raise GraphError(
+                "the run left no steps to look at",
+                called=f"record {type(model).__name__}",
+                rule="a network whose operations run on tensors, one by one",
+                hint="a fused network keeps no arrays: give the network itself",
+            )
         loss = None
         if labels is not None:
             layers.append("loss")
