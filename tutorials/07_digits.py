@@ -1,15 +1,3 @@
-# ---
-# jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
-
 # %% [markdown]
 # # 7. A network on digits, and how to distrust it
 #
@@ -21,13 +9,13 @@
 # full scale, and on a signal that is known to be noise.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 
 import minicnn
 from minicnn import Tensor, nn, optim
 from minicnn.data import digits, stratified_split
 from minicnn.nn import functional as F  # noqa: N812
+from minicnn.study.figures import HATCHES, figure, show
 from minicnn.study.recording import record
 
 source = digits()
@@ -39,11 +27,12 @@ train, test = (images[first], labels[first]), (images[rest], labels[rest])
 print(f"{len(first)} images to train on, {len(rest)} to test; pixels {mean:.0f} +- {deviation:.0f}")
 
 # %%
-figure, axes = plt.subplots(1, 10, figsize=(8, 1.2))
+drawn, axes = figure(8, 1.2, columns=10)
 for digit, ax in enumerate(axes):
     ax.imshow(source.images[first[labels[first] == digit][0]], cmap="gray_r")
     ax.set_title(digit, fontsize=9)
     ax.axis("off")
+show(drawn, "07-digits")
 
 
 # %% [markdown]
@@ -152,12 +141,13 @@ assert all(0.01 < norm < 10 for norm in found["healthy"].values())
 assert found["first bias -10"]["0.weight"] == 0, "a dead layer gets no gradient, and will never come back"
 
 # %%
-figure, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
-for (name, norms), hatch, shift in zip(found.items(), ("", "///"), (-0.2, 0.2), strict=True):
-    ax.bar(np.arange(3) + shift, norms.values(), 0.4, color="0.45" if not hatch else "0.9", hatch=hatch, label=name)
+drawn, ax = figure(6, 2.8)
+for (name, norms), style, shift in zip(found.items(), HATCHES, (-0.2, 0.2), strict=False):
+    ax.bar(np.arange(3) + shift, norms.values(), 0.4, label=name, **style)
 ax.set_xticks(range(3), ["conv 1", "conv 2", "linear"])
 ax.set_ylabel("|gradient| / |weight|")
 ax.legend()
+show(drawn, "07-gradients-of-each-layer")
 
 # %% [markdown]
 # In the sick network the last layer still gets some gradient (its bias would, too), so the loss still falls a little:
@@ -190,13 +180,14 @@ assert min(losses_twice) > bound
 assert accuracy(twice, *few) < 1
 
 # %%
-figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+drawn, ax = figure(6, 3)
 ax.semilogy(losses, color="black", label="right")
-ax.semilogy(losses_twice, color="0.5", label="softmax twice")
+ax.semilogy(losses_twice, color="0.5", linewidth=2.5, label="softmax twice")
 ax.axhline(bound, color="0.5", linestyle=":", label="log(1 + 9/e)")
 ax.axhline(np.log(10), color="black", linestyle="--", linewidth=0.8, label="log 10")
 ax.set(xlabel="step", ylabel="loss on 50 images")
 ax.legend()
+show(drawn, "07-fifty-images-by-heart")
 
 # %% [markdown]
 # On the whole data set this network would reach a decent accuracy, and nobody would look twice. On 50 images, where
@@ -274,12 +265,13 @@ with minicnn.no_grad():
 said, sure = probabilities.argmax(1), probabilities.max(1)
 worst = np.flatnonzero(said != test[1])
 worst = worst[np.argsort(-sure[worst])][:8]
-figure, axes = plt.subplots(1, 8, figsize=(8, 1.7), layout="constrained")
+drawn, axes = figure(8, 1.5, columns=8)
 for i, ax in zip(worst, axes, strict=False):
     ax.imshow(test[0][i, 0], cmap="gray_r")
     ax.set_title(f"{test[1][i]}, said {said[i]}\n{sure[i]:.0%} sure", fontsize=7)
 for ax in axes:
     ax.axis("off")
+show(drawn, "07-mistakes")
 print(f"{(said != test[1]).sum()} mistakes; the surest ones are shown")
 
 # %% [markdown]
