@@ -280,6 +280,14 @@ class Module:
         """float32, the working type."""
         return self.to_dtype(np.float32)
 
+    # ---- looking inside ----------------------------------------------------------------------------------------------
+
+    def explain(self, images: Any, labels: Any = None, **which: Any) -> Any:
+        """Where one number of a run comes from: see `minicnn.explain`, which takes the network first."""
+        import minicnn  # the door of the package, which finds who explains: a layer does not know
+
+        return minicnn.explain(self, images, labels, **which)
+
     # ---- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:

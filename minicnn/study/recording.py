@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class Step:
 
     @property
     def saved(self) -> dict[str, Any]:
+        """What the operation kept for its backward pass; empty where nothing was recorded."""
         node = self.output.node
         return {} if node is None or node.saved is None else node.saved
 
@@ -147,7 +149,7 @@ def record(
     model: Module,
     images: Any,
     labels: Any = None,
-    loss_function: Callable[[Tensor, Any], Tensor] | None = None,
+    loss_function: Callable[[Any, Any], Tensor] | None = None,
 ) -> Recording:
     """Run a network as it is (training or evaluation mode), keep every step, and with labels go back as well.
 
@@ -213,6 +215,14 @@ def _following(model: Module, layers: list[str]) -> Iterator[None]:
     """Keep in `layers` the paths of the modules that are running, the innermost last."""
     with ExitStack() as stack:
         for path, module in model.named_modules():
-            stack.callback(module.register_forward_pre_hook(lambda _m, _x, path=path: layers.append(path)))
-            stack.callback(module.register_forward_hook(lambda _m, _x, _y: layers.pop() and None))
+            stack.callback(module.register_forward_pre_hook(partial(_enter, layers, path)))
+            stack.callback(module.register_forward_hook(partial(_leave, layers)))
         yield
+
+
+def _enter(layers: list[str], path: str, *_: Any) -> None:
+    layers.append(path)
+
+
+def _leave(layers: list[str], *_: Any) -> None:
+    layers.pop()

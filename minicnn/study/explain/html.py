@@ -1,0 +1,121 @@
+"""An explanation for a notebook or a page: formula in MathML, terms as a table with bars, parts to unfold.
+
+One `<div>` with its own style; no script, nothing fetched. Blue and orange, which colour-blind people tell apart, and
+every bar's sign is in its number as well. Colours follow the page's light or dark mode.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from xml.etree import ElementTree
+
+from minicnn.study.explain.explanation import FOLD, Explanation
+from minicnn.study.explain.notation import Math
+from minicnn.study.explain.terms import Term
+
+MOST = 400  # terms in a page; the rest is counted and summed
+
+STYLE = """
+.minicnn-explain{--plus:#0072b2;--minus:#d55e00;--line:#8884;--dim:#666;color-scheme:light dark;
+  font:14px/1.45 system-ui,sans-serif;max-width:60em;overflow-x:auto}
+@media (prefers-color-scheme:dark){.minicnn-explain{--plus:#56b4e9;--minus:#e69f00;--dim:#aaa}}
+.minicnn-explain h4{margin:.3em 0;font-size:1.05em}
+.minicnn-explain math{font-size:1.15em;margin:.25em 0;text-align:left}
+.minicnn-explain p{margin:.25em 0;color:var(--dim)}
+.minicnn-explain table{border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums}
+.minicnn-explain th,.minicnn-explain td{padding:.1em .6em;text-align:right;border:0;border-bottom:1px solid var(--line);
+  background:none;white-space:nowrap}
+.minicnn-explain th:first-child,.minicnn-explain td:first-child,.minicnn-explain td.note{text-align:left}
+.minicnn-explain td.note{color:var(--dim)}
+.minicnn-explain i.bar{display:inline-block;height:.75em;min-width:1px;background:var(--plus)}
+.minicnn-explain i.minus{background:var(--minus)}
+.minicnn-explain .verdict b{font-weight:600}
+.minicnn-explain details{margin:.3em 0 .3em .6em;padding-left:.6em;border-left:2px solid var(--line)}
+.minicnn-explain summary{cursor:pointer}
+"""
+
+
+def as_html(explained: Explanation) -> str:
+    """The `<div>`."""
+    return f'<div class="minicnn-explain"><style>{STYLE}</style>{_body(explained)}</div>'
+
+
+def _body(explained: Explanation) -> str:
+    value = explained.total if explained.engine is None else explained.engine
+    pieces = [
+        f"<h4>{escape(explained.title)} = {value:.9g}</h4>",
+        _math(explained.general),
+        _math(explained.formula),
+        *(f"<p>{escape(line)}</p>" for line in (explained.words, *explained.notes) if line),
+        _table(explained),
+        _verdict(explained),
+    ]
+    for part in explained.parts:
+        head = f"{part.place} = {part.total:.9g}"
+        pieces.append(f"<details><summary>{escape(head)}</summary>{_body(part)}</details>")
+    return "".join(pieces)
+
+
+def _math(formula: Math) -> str:
+    """The formula; what is not well-formed comes as text."""
+    text = formula.as_mathml()
+    try:
+        ElementTree.fromstring(text)
+    except ElementTree.ParseError:  # a name with signs of XML in it
+        return f"<p>{escape(formula.text)}</p>"
+    return text
+
+
+def _table(explained: Explanation) -> str:
+    """The largest terms, and all in the formula's order to unfold."""
+    many = len(explained.terms)
+    if not many:
+        return "<p>no terms: 0</p>"
+    first = explained.largest(FOLD) if many > FOLD else list(explained.terms)
+    tables = _rows(first, explained)
+    left = many - len(first)
+    if left:
+        rest = float(explained.terms.values.sum()) - sum(term.value for term in first)
+        padding = f", {explained.in_padding} of them in the padding" if explained.in_padding else ""
+        summed = f", together {rest:.7g}" if explained.how == "sum" else ""
+        every = _rows(explained.terms[: min(many, MOST)], explained)
+        cut = f"<p>the first {MOST} of {many}; as_dict() has all</p>" if many > MOST else ""
+        tables += f"<details><summary>{left} more terms{padding}{summed}; all in order</summary>{cut}{every}</details>"
+    return tables
+
+
+def _rows(terms: list[Term], explained: Explanation) -> str:
+    size = max((abs(t.value) for t in terms if abs(t.value) < float("inf")), default=0.0) or 1.0
+    running, best, rows = 0.0, float("-inf"), []
+    several = len(explained.terms.blocks) > 1
+    for term in terms:
+        running, best = running + term.value, max(best, term.value)
+        so_far = running if explained.how == "sum" else best
+        share = min(1.0, abs(term.value) / size)
+        sign = " minus" if term.value < 0 else ""
+        bar = f'<i class="bar{sign}" style="width:{6 * share:.2f}em"></i>'
+        numbers = " · ".join(f"{f.value:.6g}" for f in term.factors)
+        where = "; ".join(f"{f}: {f.source}" for f in term.factors if f.source)
+        note = term.note or (term.block if several else "")
+        rows.append(
+            f'<tr><td title="{escape(where, quote=True)}">{escape(str(term))}</td><td>{escape(numbers)}</td>'
+            f"<td>{term.value:.7g}</td><td style='text-align:left'>{bar}</td><td>{so_far:.7g}</td>"
+            f'<td class="note">{escape(note)}</td></tr>'
+        )
+    head = "sum so far" if explained.how == "sum" else "largest so far"
+    return (
+        f"<table><thead><tr><th>term</th><th>factors</th><th>value</th><th></th><th>{head}</th><th></th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _verdict(explained: Explanation) -> str:
+    word = "total" if explained.how == "sum" else "largest"
+    text = f"<b>{word} {explained.total:.9g}</b> of {len(explained.terms)} terms, in float64"
+    if explained.engine is not None:
+        by = f" by {escape(explained.algorithm)}" if explained.algorithm else ""
+        text += (
+            f"; <b>engine {explained.engine:.9g}</b> in {explained.dtype}{by}: equal, they differ by "
+            f"{explained.difference:.2g}, and rounding allows {explained.bound:.2g}"
+        )
+    return f'<p class="verdict">{text}</p>'
