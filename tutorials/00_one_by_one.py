@@ -89,9 +89,7 @@ def nodes(end):
 
 
 print(len(nodes(L)), "operations on single numbers")
-assert (
-    len(nodes(L)) == 4 * (4 + 4) + 4 * 2 + 3 + 1
-)  # 4 outputs of 4 products and 4 sums; 4 errors, squared; 3 sums; half
+assert len(nodes(L)) == 4 * (4 + 4) + 4 * 2 + 3 + 1  # products and sums; errors and squares; their sum; half of it
 
 # %% [markdown]
 # ## By hand: three questions
@@ -158,7 +156,7 @@ for row, (p, q) in enumerate(np.ndindex(2, 2)):
     white = {"facecolor": "1", "edgecolor": "none", "pad": 1}
     axes.text(1.55, height * 0.52, f"$w_{{{r},{s}}}={w[r, s]:g}$", ha="center", va="center", fontsize=9, bbox=white)
     axes.text(4.5, height * 0.52, f"$dy_{{{p},{q}}}={dy[p, q]:g}$", ha="center", va="center", fontsize=9, bbox=white)
-    axes.text(6.7, height, f"${w[r, s]:g}\\cdot({dy[p, q]:g})={w[r, s] * dy[p, q]:g}$", va="center")
+    axes.text(6.7, height, f"${w[r, s]:g}\\cdot({dy[p, q]:g})={w[r, s] * dy[p, q] + 0.0:g}$", va="center")
 axes.text(6.7, -2.2, "sum: $dx_{1,1}=5$", va="center")
 axes.set_xlim(-0.7, 8.4)
 axes.set_ylim(-2.5, 2)

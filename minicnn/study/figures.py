@@ -60,7 +60,7 @@ def numbers(
     values : array (rows, columns)
     title : str
     marked : collection of (row, column)
-        Cells with a thick frame.
+        Cells with a thick frame around all of them.
     form : str
         How a number is written.
     """
@@ -78,11 +78,17 @@ def numbers(
         if not np.isnan(value):
             axes.text(column, row, form.format(value + 0.0), ha="center", va="center", fontsize=9)  # -0 becomes 0
     for row, column in marked:
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="0.0", linewidth=2.2, zorder=3))
+        for down, right in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+            if (row + down, column + right) not in marked:
+                ends = [column + (right - down) / 2, column + (right + down) / 2]
+                sides = [row + (down - right) / 2, row + (down + right) / 2]
+                axes.plot(ends, sides, color="0.0", linewidth=2.2, solid_capstyle="projecting", zorder=3)
     axes.set_xlim(-0.6, columns - 0.4)
     axes.set_ylim(rows - 0.4, -0.6)
     axes.set_aspect("equal")
-    axes.set_axis_off()
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=10)
 
 
