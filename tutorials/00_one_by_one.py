@@ -140,8 +140,8 @@ show(drawn, "0-numbers-above-and-their-gradients-below")
 # %% [markdown]
 # ## One gradient is a sum over paths
 #
-# Follow the middle pixel to the loss. Four paths lead there, one through each output. Along a path, small movements are
-# *multiplied* (that is the chain rule); where paths meet again, they are *added*.
+# Follow the middle pixel to the loss. Four paths lead there, one through each output. Along a path, small movements
+# are *multiplied* (that is the chain rule); where paths meet again, they are *added*.
 
 # %%
 drawn, axes = figure(7.5, 3.4)
@@ -243,8 +243,8 @@ for step in (0.5, 0.25, -0.125):
 #
 # Replace each `None`; the assertion below says whether you are right. All can be done with a pencil.
 #
-# 1. Somebody doubles the kernel, $w \to 2w$, and changes $t$ such that $y - t$ stays as it was. What is $dx_{1,1}$ now?
-#    And $dw_{0,0}$?
+# 1. Somebody doubles the kernel, $w \to 2w$, and changes $t$ such that $y - t$ stays as it was. What is $dx_{1,1}$
+#    now? And $dw_{0,0}$?
 # 2. Two corner pixels have the gradient 0: $dx_{2,0}$ and $dx_{2,2}$. Each is a single product; which factor is zero,
 #    `"dy"` or `"w"`? (Only one of the two can be mended by another target $t$.)
 # 3. How many paths lead from the middle pixel of a $5\times5$ image through a $3\times3$ kernel to the loss? And from

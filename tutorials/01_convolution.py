@@ -5,7 +5,8 @@
 # kernel that stands on its head?**
 #
 # We write the formula as plain loops, derive all three gradients, and see that they are convolutions themselves. From
-# tutorial 0 you know the rule that does all the work: *movements along a path multiply, and where paths meet they add.*
+# tutorial 0 you know the rule that does all the work: *movements along a path multiply, and where paths meet they
+# add.*
 
 # %%
 import numpy as np
@@ -25,8 +26,8 @@ rng = np.random.default_rng(0)
 # $$y_{i,j} = \sum_{k=1}^{K}\sum_{l=1}^{L} x_{i+k-1,\;j+l-1}\; w_{k,l} + b .$$
 #
 # Real layers add a batch of images ($n$), channels in ($c$) and out ($k$), a *stride* $\sigma$ (the kernel moves by
-# $\sigma$ pixels at a time) and *padding* $\pi$ (so many rows and columns of zeros around the image). With indices from
-# 0:
+# $\sigma$ pixels at a time) and *padding* $\pi$ (so many rows and columns of zeros around the image). With indices
+# from 0:
 #
 # $$y_{n,k,p,q} = b_k + \sum_{c=0}^{C-1}\sum_{r=0}^{R-1}\sum_{s=0}^{S-1}
 #   x_{n,\,c,\;p\sigma+r-\pi,\;q\sigma+s-\pi}\; w_{k,c,r,s}, \qquad x = 0 \text{ outside the image.}$$
@@ -163,9 +164,9 @@ show(drawn, "1-how-many-windows-read-a-pixel")
 #
 # $$dx_{n,c,h,v} = \sum_{k,r,s} dy_{n,\,k,\;h+\pi-r,\;v+\pi-s}\; w_{k,c,r,s} .$$
 #
-# Look at the signs. In the forward pass the image's index *grows* with $r$; here the index of $dy$ *falls*. A pixel was
-# read by the window above-left of it through the kernel's *last* row and column. To read this as a convolution of our
-# kind, count the kernel from its other end, $r' = R-1-r$ and $s' = S-1-s$:
+# Look at the signs. In the forward pass the image's index *grows* with $r$; here the index of $dy$ *falls*. A pixel
+# was read by the window above-left of it through the kernel's *last* row and column. To read this as a convolution of
+# our kind, count the kernel from its other end, $r' = R-1-r$ and $s' = S-1-s$:
 #
 # $$dx_{n,c,h,v} = \sum_{k,r',s'} dy_{n,\,k,\;h+r'-(R-1-\pi),\;v+s'-(S-1-\pi)}\;\;
 #   \underbrace{w_{k,c,\,R-1-r',\,S-1-s'}}_{\text{turned by } 180^\circ} .$$
@@ -190,10 +191,10 @@ for padding in (0, 1, 2):
 # %% [markdown]
 # ### Stride: why there are zeros between
 #
-# A convolution of stride $\sigma$ is one of stride 1 of which only every $\sigma$-th row and column is kept. The thrown
-# away outputs do not reach the loss: their gradient is **0**. So write $dy$ into an array of the size that stride 1
-# would have made, at every $\sigma$-th place, zeros between, and go on as before. (Rows at the end that no window ever
-# reached get zeros as well: the division in $P$ rounded down.)
+# A convolution of stride $\sigma$ is one of stride 1 of which only every $\sigma$-th row and column is kept. The
+# thrown away outputs do not reach the loss: their gradient is **0**. So write $dy$ into an array of the size that
+# stride 1 would have made, at every $\sigma$-th place, zeros between, and go on as before. (Rows at the end that no
+# window ever reached get zeros as well: the division in $P$ rounded down.)
 
 
 # %%
@@ -231,8 +232,8 @@ assert not spread[..., 5, :].any()  # the sixth row: no window of stride 2 reach
 # ### The gradient of the weights is a convolution too
 #
 # In $dw_{k,c,r,s} = \sum_{n,p,q} dy_{n,k,p,q}\,x_{n,c,p\sigma+r-\pi,\dots}$ it is $dy$ that slides over the image, and
-# consecutive entries of it fall on pixels $\sigma$ apart: a kernel with holes, whose distance is called *dilation*. The
-# roles of the axes change: the sum now runs over $n$, so the batch plays the channels.
+# consecutive entries of it fall on pixels $\sigma$ apart: a kernel with holes, whose distance is called *dilation*.
+# The roles of the axes change: the sum now runs over $n$, so the batch plays the channels.
 
 # %%
 dy = rng.standard_normal(convolution(x, square, b, 2, 1).shape)
@@ -268,8 +269,8 @@ column = M[:, 5]  # pixel (1, 1), which all four numbers of the kernel read
 assert np.array_equal(column[column > 0], [4, 3, 2, 1])
 
 # %% [markdown]
-# That gives the quickest test of any backward pass of a linear operation, without derivatives: for random $x$ and $dy$,
-# $\langle dy,\, Mx\rangle = \langle M^{\mathsf T}dy,\, x\rangle$.
+# That gives the quickest test of any backward pass of a linear operation, without derivatives: for random $x$ and
+# $dy$, $\langle dy,\, Mx\rangle = \langle M^{\mathsf T}dy,\, x\rangle$.
 
 # %%
 dy = rng.standard_normal(convolution(x, square, b, 2, 1).shape)
@@ -302,11 +303,12 @@ for name in ("formula", "loops", "im2col", "direct", "winograd2"):
 #
 # Replace `None`; the assertions say whether you are right.
 #
-# 1. An image of $224\times224$ meets a kernel of $7\times7$ with stride 2 and padding 3 (the first layer of ResNet-18).
-#    How large is the output? Which padding would the sizes $\lceil 224/2\rceil$ also allow: is 2 enough?
+# 1. An image of $224\times224$ meets a kernel of $7\times7$ with stride 2 and padding 3 (the first layer of
+#    ResNet-18). How large is the output? Which padding would the sizes $\lceil 224/2\rceil$ also allow: is 2 enough?
 # 2. That layer has 64 kernels over 3 channels, and a bias each. How many numbers does it learn, and how many
 #    multiplications does it need for one image?
-# 3. An image with 10 rows, a kernel with 3 rows, stride 4, no padding. Which rows have gradient zero, whatever $dy$ is?
+# 3. An image with 10 rows, a kernel with 3 rows, stride 4, no padding. Which rows have gradient zero, whatever $dy$
+#    is?
 # 4. With dilation $\delta$ the kernel's place $r$ reads row $p\sigma + r\delta - \pi$. Derive the padding with which
 #    $dy$ must be correlated (stride 1) to get $dx$. Write a function of R, δ and π.
 # 5. Which two of the axes of $w$ does `turned` exchange, and why must it? (Try without; what does the error say?)

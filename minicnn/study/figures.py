@@ -45,7 +45,7 @@ def figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
         raise MissingPackageError(
             "matplotlib is not installed", called="figure", hint="pip install matplotlib"
         ) from None
-    drawn = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    drawn = Figure(figsize=(width, height), dpi=120, layout="compressed")  # room for the titles of square axes too
     return drawn, drawn.subplots(rows, columns)
 
 
