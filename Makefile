@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test parity lint bench transfer clean
+.PHONY: demo test parity lint docs bench transfer clean
 
 demo: $(VENV)/.installed
 	$(BIN)/minicnn finetune --out runs/demo
@@ -20,6 +20,9 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/table.py
 
@@ -27,7 +30,7 @@ transfer: $(VENV)/.installed
 	$(BIN)/python benchmarks/transfer.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks .hypothesis runs
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .benchmarks .hypothesis runs
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
