@@ -1,0 +1,90 @@
+// The network as a column of layers, each with a few of its feature maps.
+
+const VIEWS = {
+  conv2d: CONV,
+  max_pool2d: MAX_POOL,
+  avg_pool2d: MEAN_POOL,
+  adaptive_avg_pool2d: MEAN_POOL,
+  batch_norm: NORM,
+  batch_norm_relu: NORM,
+  linear: LINEAR,
+  cross_entropy: CROSS_ENTROPY,
+  add: ADD,
+  flatten: RESHAPE,
+  reshape: RESHAPE,
+  concatenate: CONCATENATE,
+  dropout: DROPOUT,
+  ...Object.fromEntries(Object.keys(FUNCTIONS).map((name) => [name, unary(name)])),
+};
+
+const THUMBS = 4;
+const OPERATIONS = { conv2d: "convolution", max_pool2d: "max pooling", avg_pool2d: "average pooling", adaptive_avg_pool2d: "average pooling", batch_norm: "batch norm", batch_norm_relu: "batch norm, ReLU", cross_entropy: "cross-entropy", relu: "ReLU" };
+
+function operationName(step) {
+  const name = OPERATIONS[step.operation] ?? step.operation.replaceAll("_", " ");
+  return step.operation === "batch_norm_relu" && "residual" in step.inputs ? "batch norm, + shortcut, ReLU" : name;
+}
+
+const layerName = (step) => step.layer || operationName(step);
+
+class Layers {
+  constructor(source, go) {
+    this.source = source;
+    const { steps, tensors } = source.description;
+    this.buttons = steps.map((step, number) =>
+      make(
+        "button",
+        { type: "button", onclick: () => go(number), class: step.held ? null : "absent" },
+        make("span", { class: "name" }, layerName(step)),
+        make("span", { class: "soft" }, `${operationName(step)} · ${times(tensors[step.output].shape.slice(1)) || "1 number"}`),
+        make("span", { class: "thumbs", "aria-hidden": "true", "data-step": number }),
+      ),
+    );
+    this.list = make("ol", { class: "list" }, this.buttons.map((button) => make("li", {}, button)));
+    const narrow = globalThis.matchMedia?.("(max-width: 52rem)").matches;
+    this.element = make(
+      "nav",
+      { class: "layers", "aria-label": "Layers of the network" },
+      make("details", { open: !narrow }, make("summary", {}, `${plural(steps.length, "step")} of the network`), this.list),
+    );
+    this.watch();
+  }
+
+  // Pictures are asked for when their layer is seen.
+  watch() {
+    this.observer = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        if (!entry.isIntersecting) continue;
+        this.observer.unobserve(entry.target);
+        this.fill(entry.target).catch(() => {});
+      }
+    });
+    for (const button of this.buttons) this.observer.observe(button.querySelector(".thumbs"));
+  }
+
+  async fill(element) {
+    const step = this.source.description.steps[Number(element.dataset.step)];
+    const shape = this.source.description.tensors[step.output].shape;
+    if (!step.held || shape.length !== 4 || shape[2] * shape[3] < 2) return;
+    const many = Math.min(THUMBS, shape[1]);
+    const block = await this.source.block(`t${step.output}`, [0, [0, many]]);
+    const size = shape[2] * shape[3];
+    for (let i = 0; i < many; i++) {
+      const values = block.data.subarray(i * size, (i + 1) * size);
+      element.append(painted(values, shape[2], shape[3], largest(values)));
+    }
+  }
+
+  show(number) {
+    this.buttons.forEach((button, i) => (i === number ? button.setAttribute("aria-current", "step") : button.removeAttribute("aria-current")));
+    const item = this.buttons[number]?.parentElement;
+    if (!item) return;
+    const { offsetTop, offsetHeight } = item;
+    const { scrollTop, clientHeight } = this.list;
+    if (offsetTop < scrollTop || offsetTop + offsetHeight > scrollTop + clientHeight) this.list.scrollTop = offsetTop - clientHeight / 3;
+  }
+
+  close() {
+    this.observer.disconnect();
+  }
+}
