@@ -25,19 +25,24 @@ async function im2colView(c, at) {
   const weights = Array.from(t.weights.slice(from * t.size, from * t.size + rows));
   const y = await c.block("y", [n, k]);
   const whole = z.cg * t.size;
-  const side = 8 * Math.max(rows, many);
+  const zoom = 8;
+  const side = zoom * Math.max(rows, many);
   return {
-    maps: [],
+    maps: [convInput(c, z, at, t)],
     extra: make(
       "div",
-      { class: "pieces" },
-      mapView({ title: `W: row ${k}`, caption: `${rows} of ${whole} numbers, downwards`, values: weights, rows, columns: 1, side }),
-      mapView({
-        title: "columns: one window a column", caption: `rows ${from * t.size}–${from * t.size + rows - 1} of ${whole}, columns ${begin}–${begin + many - 1} of ${z.N * pixels}`,
-        values: matrix, rows, columns: many, window: [0, own - begin, rows, 1], chosen: undefined, side, focus: "matrix",
-        pick: (_, j) => c.choose([n, k, Math.floor((begin + j) / z.Q), (begin + j) % z.Q]), label: (_, j) => `pixel ${begin + j}`,
-      }),
-      mapView({ title: `y: row ${k}`, values: Array.from(y.data.slice(begin, begin + many)), rows: 1, columns: many, marks: [[0, own - begin]], side }),
+      { class: "extra" },
+      make(
+        "div",
+        { class: "factors" },
+        mapView({
+          title: "columns", caption: `one window each: rows ${from * t.size}–${from * t.size + rows - 1} of ${whole}, columns ${begin}–${begin + many - 1} of ${(z.N * pixels).toLocaleString("en")}`,
+          values: matrix, rows, columns: many, window: [0, own - begin, rows, 1], side, focus: "matrix",
+          pick: (_, j) => c.choose([n, k, Math.floor((begin + j) / z.Q), (begin + j) % z.Q]), label: (_, j) => `pixel ${begin + j}`,
+        }),
+        mapView({ title: `W, row ${k}`, values: weights, rows: 1, columns: rows, side: 7 * rows }),
+        mapView({ title: `y, row ${k}`, values: Array.from(y.data.slice(begin, begin + many)), rows: 1, columns: many, marks: [[0, own - begin]], side: zoom * many }),
+      ),
     ),
     bars: { title: `Sums of the ${plural(z.cg, "channel")}`, items: t.sums.map((value, i) => ({ label: `channel ${t.first + i}`, value, chosen: i >= from && i < from + channels, act: () => c.set({ shown: i }) })) },
     math: [mrow(mi("y"), mo("="), mi("W"), mo("·"), mi("columns"), mtext(":  "), msub("y", k, own), mo("="), msum(mi("i"), null), msub("W", k, "i"), msub("columns", "i", own))],
@@ -117,6 +122,7 @@ async function tileView(c, at) {
   const [high, vectors, lanes] = c.source.description.tile;
   const pixels = Math.min(high, z.Q);
   const wide = Math.min(vectors * lanes, z.K);
+  const zoom = wide > 16 ? 16 : 24;
   const left = Math.max(0, Math.min(Math.floor(q / pixels) * pixels, z.Q - pixels));
   const first = Math.max(0, Math.min(Math.floor(k / wide) * wide, z.K - wide));
   const steps = z.C * z.R * z.S;
@@ -164,17 +170,16 @@ async function tileView(c, at) {
     maps: [],
     extra: make(
       "div",
-      {},
+      { class: "extra" },
       make("label", { class: "slide" }, `after ${done} of ${plural(steps, "step")} `, slider),
       make("p", {}, done ? `Step ${done}: tap (${now.r}, ${now.s}), channel ${now.channel}. Each pixel's one number times ${wide} weights, added to ${pixels} × ${wide} registers' numbers at once.` : "All accumulators are zero."),
       make(
         "div",
-        { class: "pieces" },
-        mapView({ title: "x", caption: `${pixels} pixels of row ${p}`, values: done ? now.numbers : now.numbers.map(() => 0), rows: pixels, columns: 1, side: 30 * pixels }),
-        make("span", { class: "sign", "aria-hidden": "true" }, "×"),
-        mapView({ title: "w", caption: `${wide} output channels from ${first} on, in ${Math.ceil(wide / lanes)} vectors of ${lanes}`, values: done ? now.weights : now.weights.map(() => 0), rows: 1, columns: wide, side: 12 * wide }),
+        { class: "factors" },
+        mapView({ title: "w", caption: `${wide} output channels from ${first} on: ${plural(Math.ceil(wide / lanes), "vector")} of ${lanes}`, values: done ? now.weights : now.weights.map(() => 0), rows: 1, columns: wide, side: zoom * wide }),
+        make("div", { class: "left" }, mapView({ title: "x", caption: `row ${p}`, values: done ? now.numbers : now.numbers.map(() => 0), rows: pixels, columns: 1, side: zoom * pixels })),
         mapView({
-          title: "accumulators", caption: whole ? "all steps done" : "partial sums", values: Array.from(sums), rows: pixels, columns: wide, chosen: [own, channelOwn], side: 12 * wide, focus: "tile",
+          title: "accumulators", caption: whole ? "all steps done" : "partial sums", values: Array.from(sums), rows: pixels, columns: wide, chosen: [own, channelOwn], side: zoom * Math.max(wide, pixels), focus: "tile",
           pick: (i, j) => c.choose([n, first + j, p, left + i]), label: (i, j) => `pixel ${left + i}, channel ${first + j}, ${fmt(sums[i * wide + j])}`,
         }),
       ),
@@ -182,7 +187,7 @@ async function tileView(c, at) {
     math: [mrow(msub("y", n, k, p, q), mo("="), ...(c.has("b") ? [mnum(bias), mo("+")] : []), msum(mrow(mi("r"), mo(","), mi("s"), mo(","), mi("c")), null), msub("x", "…"), msub("w", k, "c", "r", "s"))],
     notes: [
       `A tile of ${high} pixels by ${vectors} vectors of ${lanes} channels stays in the processor's registers during the whole sum: each weight vector that is loaded is used ${pixels} times, each pixel ${wide} times.`,
-      c.step.algorithm ? `The engine chose "${c.step.algorithm}" for this layer; this picture is of "direct".` : null,
+      c.step.algorithm && c.step.algorithm !== "direct" ? `This is the algorithm "direct"; the engine chose "${c.step.algorithm}" for this layer.` : null,
     ],
     sum: whole ? { total, engine, scale } : null,
     terms: whole ? null : [{ name: `partial sum after ${done} steps`, formula: null, value: total }, { name: "the engine's value, all steps", formula: null, value: engine }],

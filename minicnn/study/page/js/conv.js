@@ -57,6 +57,16 @@ const span = (start, letter, step) => (start === 0 && step === 1
 
 const upTo = (letter, count) => [mrow(mi(letter), mo("="), mml("mn", "0")), mml("mn", String(count - 1))];
 
+// The input with the window on it; choosing a pixel chooses the output whose window has it in the middle.
+function convInput(c, z, [n, k], t) {
+  const centre = (h, padding, taps, dilation, stride) => Math.floor((h + padding - Math.floor(((taps - 1) * dilation) / 2)) / stride);
+  return {
+    key: c.key("x"), name: "input x", lead: [n, t.first + Math.min(c.state.shown, z.cg - 1)], margin: convMargin(z),
+    window: [t.top, t.left, z.R, z.S, z.dh, z.dw], focus: "window",
+    pick: (h, v) => c.choose([n, k, centre(h, z.ph, z.R, z.dh, z.sh), centre(v, z.pw, z.S, z.dw, z.sw)]),
+  };
+}
+
 async function convForward(c, at) {
   const z = convSizes(c);
   const [n, k, p, q] = at;
@@ -66,16 +76,10 @@ async function convForward(c, at) {
   const [a, b] = [cut(t.values), cut(t.weights)];
   const channel = t.first + shown;
   return {
-    maps: [
-      {
-        key: c.key("x"), name: "input x", lead: [n, channel], margin: convMargin(z),
-        window: [t.top, t.left, z.R, z.S, z.dh, z.dw], focus: "window",
-        pick: (h, v) => c.choose([n, k, Math.floor((h + z.ph - Math.floor(((z.R - 1) * z.dh) / 2)) / z.sh), Math.floor((v + z.pw - Math.floor(((z.S - 1) * z.dw) / 2)) / z.sw)]),
-      },
-    ],
+    maps: [convInput(c, z, at, t)],
     grids: [
       { title: `window of x, channel ${channel}`, rows: z.R, columns: z.S, values: a, pads: t.pads },
-      { title: `kernel w, ${k} → channel ${shown}`, rows: z.R, columns: z.S, values: b, sign: "×" },
+      { title: `kernel w[${k}, ${shown}]`, rows: z.R, columns: z.S, values: b, sign: "×" },
       { title: "products", rows: z.R, columns: z.S, values: a.map((v, i) => v * b[i]), pads: t.pads, sign: "=" },
     ],
     after: [mrow(mtext(`channel ${channel}: `), ...mterms(a.map((v, i) => v * b[i]), 3), mo("="), mnum(t.sums[shown]))],
@@ -148,13 +152,13 @@ async function convGradInput(c, at) {
     maps: [
       {
         key: c.gradKey, name: "∂L/∂y, what came back", lead: [n, k], focus: "dy",
-        marks: rows.flatMap(([, p]) => columns.map(([, q]) => [p, q])),
+        ...framed(rows.map(([, p]) => p), columns.map(([, q]) => q)),
         pick: (p, q) => c.set({ mode: "spread" }, "y", [n, k, p, q]),
       },
     ],
     grids: [
       { title: `∂L/∂y of channel ${k}, by tap`, rows: z.R, columns: z.S, values: a, pads: unused },
-      { title: `kernel w, ${k} → channel ${own}`, rows: z.R, columns: z.S, values: b, sign: "×" },
+      { title: `kernel w[${k}, ${own}]`, rows: z.R, columns: z.S, values: b, sign: "×" },
       { title: "products", rows: z.R, columns: z.S, values: a.map((value, i) => value * b[i]), pads: unused, sign: "=" },
     ],
     bars: {
@@ -179,6 +183,13 @@ async function convGradInput(c, at) {
   };
 }
 
+// One frame around outputs that lie side by side, else one around each.
+function framed(rows, columns) {
+  const [top, left] = [Math.min(...rows), Math.min(...columns)];
+  const isBlock = rows.length && columns.length && Math.max(...rows) - top < rows.length && Math.max(...columns) - left < columns.length;
+  return isBlock ? { window: [top, left, rows.length, columns.length] } : { marks: rows.flatMap((p) => columns.map((q) => [p, q])) };
+}
+
 async function convSpread(c, at) {
   const z = convSizes(c);
   const [n, k, p, q] = at;
@@ -191,6 +202,7 @@ async function convSpread(c, at) {
   const middle = [Math.max(0, Math.min(z.H - 1, t.top + Math.floor(z.R / 2) * z.dh)), Math.max(0, Math.min(z.W - 1, t.left + Math.floor(z.S / 2) * z.dw))];
   const there = await c.back("x", [n, channel, ...middle]);
   return {
+    first: true,
     maps: [
       {
         key: c.backKey("x"), name: "∂L/∂x", lead: [n, channel], margin: convMargin(z), focus: "window",
@@ -200,7 +212,7 @@ async function convSpread(c, at) {
     ],
     grids: [
       { title: "∂L/∂y of this output", rows: 1, columns: 1, values: [dy] },
-      { title: `kernel w, ${k} → channel ${shown}`, rows: z.R, columns: z.S, values: weights, sign: "×" },
+      { title: `kernel w[${k}, ${shown}]`, rows: z.R, columns: z.S, values: weights, sign: "×" },
       { title: `added to ∂L/∂x, channel ${channel}`, rows: z.R, columns: z.S, values: weights.map((w) => w * dy), pads: t.pads, sign: "=" },
     ],
     bars: {
@@ -307,8 +319,14 @@ const CONV = {
     winograd: (c, at) => winogradView(c, at),
     tile: (c, at) => tileView(c, at),
   },
-  formula: () => mrow(
-    msub("y", "n", "k", "p", "q"), mo("="), msub("b", "k"), mo("+"), msum(mrow(mi("c"), mo(","), mi("r"), mo(","), mi("s")), null),
-    msub("x", "n", "c", mrow(mi("p"), mo("·"), mtext("stride"), mo("+"), mi("r"), mo("−"), mtext("padding")), "…"), msub("w", "k", "c", "r", "s"),
-  ),
+  formula: (c) => {
+    const z = convSizes(c);
+    const along = (out, stride, tap, dilation, padding) => mrow(
+      ...(stride > 1 ? [mnum(stride)] : []), mi(out), mo("+"), ...(dilation > 1 ? [mnum(dilation)] : []), mi(tap), ...(padding ? [mo("−"), mnum(padding)] : []),
+    );
+    return mrow(
+      msub("y", "n", "k", "p", "q"), mo("="), ...(c.has("b") ? [msub("b", "k"), mo("+")] : []), msum(mrow(mi("c"), mo(","), mi("r"), mo(","), mi("s")), null),
+      msub("x", "n", "c", along("p", z.sh, "r", z.dh, z.ph), along("q", z.sw, "s", z.dw, z.pw)), msub("w", "k", "c", "r", "s"),
+    );
+  },
 };

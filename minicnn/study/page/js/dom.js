@@ -22,12 +22,20 @@ function mml(tag, ...children) {
 
 const mi = (name) => mml("mi", name);
 const mo = (sign) => mml("mo", sign);
-const mtext = (text) => mml("mtext", text);
+const mtext = (text) => mml("mtext", text.replaceAll(" ", "\u00a0")); // MathML drops plain spaces
 const mrow = (...children) => mml("mrow", ...children);
 const msub = (base, ...index) => mml("msub", typeof base === "string" ? mi(base) : base, mrow(...commas(index)));
 const mfrac = (above, below) => mml("mfrac", mrow(above), mrow(below));
 const msqrt = (...children) => mml("msqrt", ...children);
 const msquared = (child) => mml("msup", child, mml("mn", "2"));
+
+// A function's name and the thin space that is due after it.
+function mfunction(name) {
+  const space = mml("mspace");
+  space.setAttribute("width", "0.17em");
+  return mrow(mi(name), space);
+}
+
 const mhat = (name) => mml("mover", mi(name), mo("^"));
 
 function msum(below, above, ...body) {
@@ -70,12 +78,30 @@ function fmt(value, digits = 4) {
   let text = size >= 1e6 || size < 1e-4 ? value.toExponential(digits - 2) : value.toPrecision(digits);
   if (text.includes("e")) {
     const [front, power] = text.split("e");
-    text = `${front}e${Number(power)}`;
+    text = `${Number(front)}e${Number(power)}`;
   } else if (text.includes(".")) text = text.replace(/\.?0+$/, "");
   return text.replaceAll("-", "−");
 }
 
 const exact = (value) => fmt(value, 9); // what float32 holds
 const short = (value) => fmt(value, Math.abs(value) >= 100 ? 3 : 2);
-const times = (shape) => shape.join(" × ");
+
+// The power of ten that all numbers of a table share, where they would be long without it: its numbers are to be
+// multiplied by it.
+function sharedPower(scale) {
+  const power = scale > 0 && scale < Infinity ? Math.floor(Math.log10(scale)) : 0;
+  return power < -2 || power > 3 ? power : 0;
+}
+
+const raised = (power) => String(power).replace(/./g, (letter) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(letter)] ?? "⁻");
+
+// Few digits, as many behind the point for all numbers of one table.
+function inTable(value, scale) {
+  if (!Number.isFinite(value)) return fmt(value);
+  const shared = 10 ** sharedPower(scale);
+  const power = scale > 0 && scale < Infinity ? Math.floor(Math.log10(scale / shared)) : 0;
+  const text = (value / shared).toFixed(Math.max(0, Math.min(4, (power < -1 ? 1 : 2) - power)));
+  return (Number(text) === 0 ? "0" : text).replace("-", "−");
+}
+const times = (shape) => shape.join("×");
 const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;

@@ -45,7 +45,7 @@ class Layers {
     this.element = make(
       "nav",
       { class: "layers", "aria-label": "Layers of the network" },
-      make("details", { open: !narrow }, make("summary", {}, `${plural(steps.length, "step")} of the network`), this.list),
+      make("details", { open: !narrow }, make("summary", {}, plural(steps.length, "step")), this.list),
     );
     this.watch();
   }
@@ -56,10 +56,10 @@ class Layers {
       for (const entry of entries) {
         if (!entry.isIntersecting) continue;
         this.observer.unobserve(entry.target);
-        this.fill(entry.target).catch(() => {});
+        this.fill(entry.target.querySelector(".thumbs")).catch(() => {});
       }
     });
-    for (const button of this.buttons) this.observer.observe(button.querySelector(".thumbs"));
+    for (const button of this.buttons) this.observer.observe(button);
   }
 
   async fill(element) {

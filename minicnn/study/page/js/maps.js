@@ -1,6 +1,6 @@
 // A plane of numbers as a picture: one value is chosen by pointer or arrow keys, a window may lie on it.
 
-const SIDE = 300; // CSS pixels of the longer side, about
+const SIDE = 280; // CSS pixels of the longer side, about
 
 // plane: {title, values, rows, columns, chosen: [row, column], window: [top, left, rows, columns, step, step],
 //   marks: [[row, column, kind]], margin, pick(row, column), label(row, column), focus, scale}

@@ -26,7 +26,7 @@ function gridView(grid) {
             style: padded ? {} : { background: css(paint), color: inkOn(paint) },
             title: padded ? "padding" : exact(value),
           },
-          short(value),
+          inTable(value, scale),
           padded ? make("span", { class: "hidden" }, " (padding)") : null,
           chosen ? make("span", { class: "hidden" }, " (chosen)") : null,
         ),
@@ -39,7 +39,7 @@ function gridView(grid) {
     "div",
     { class: "piece" },
     sign,
-    make("div", { class: "scroll" }, make("table", { class: size }, make("caption", {}, grid.title), make("tbody", {}, lines))),
+    make("div", { class: "scroll" }, make("table", { class: size }, make("caption", {}, grid.title, sharedPower(scale) ? ` · 10${raised(sharedPower(scale))}` : ""), make("tbody", {}, lines))),
   );
 }
 
@@ -68,7 +68,7 @@ function barsView(bars) {
       ? make(
           "p",
           { class: "soft" },
-          folded ? `and ${plural(rest.length, "more")}, together ${fmt(left)} ` : null,
+          folded ? `and ${rest.length} more, together ${fmt(left)} ` : null,
           make("button", { type: "button", onclick: bars.toggle, "data-focus": "fold" }, folded ? "show all" : "show the largest"),
         )
       : null,
@@ -119,7 +119,7 @@ function checkView(sum) {
   const same = Object.is(Math.fround(sum.total), Math.fround(sum.engine)) || sum.total === sum.engine;
   const allowed = (sum.tolerance ?? 4e-6) * Math.max(sum.scale ?? 0, Math.abs(sum.engine)) + 1e-30;
   const equal = same || difference <= allowed;
-  const says = same ? "equal" : equal ? `equal to rounding: difference ${fmt(difference, 2)}` : `different by ${fmt(difference, 3)}`;
+  const says = same ? "equal in float32" : equal ? `equal to rounding: difference ${fmt(difference, 2)}` : `different by ${fmt(difference, 3)}`;
   return make(
     "p",
     { class: equal ? "check" : "check wrong" },

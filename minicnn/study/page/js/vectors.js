@@ -109,11 +109,11 @@ async function lossForward(c) {
       { name: "sum of exponentials", formula: mrow(msum(mi("j"), null), mml("msup", mi("e"), mrow(msub("x", "j"), mo("−"), mi("m")))), value: t.sum },
       { name: "score of the label", formula: msub("x", t.label), value: t.scores[t.label] },
       { name: "its probability", formula: msub("p", t.label), value: t.p[t.label] },
-      { name: "loss of this image", formula: mrow(mo("−"), mi("ln"), msub("p", t.label)), value: losses[n] },
+      { name: "loss of this image", formula: mrow(mo("−"), mfunction("ln"), msub("p", t.label)), value: losses[n] },
       ...(images > 1 ? [{ name: `mean of ${plural(t.many, "image")}`, formula: mi("L"), value: total }] : []),
     ],
     math: [
-      mrow(mi("L"), mo("="), mo("−"), mi("ln"), mfrac(mml("msup", mi("e"), mrow(msub("x", t.label), mo("−"), mi("m"))), mrow(msum(mi("j"), null), mml("msup", mi("e"), mrow(msub("x", "j"), mo("−"), mi("m"))))), mo("="), mo("−"), mi("ln"), mnum(t.p[t.label]), mo("="), mnum(losses[n])),
+      mrow(mi("L"), mo("="), mo("−"), mfunction("ln"), mfrac(mml("msup", mi("e"), mrow(msub("x", t.label), mo("−"), mi("m"))), mrow(msum(mi("j"), null), mml("msup", mi("e"), mrow(msub("x", "j"), mo("−"), mi("m"))))), mo("="), mo("−"), mfunction("ln"), mnum(t.p[t.label]), mo("="), mnum(losses[n])),
     ],
     notes: [`A network that knows nothing gives every class 1/${t.p.length}: a loss of ln ${t.p.length} = ${fmt(Math.log(t.p.length))}.`],
     sum: { total, engine: await c.value("y", []), scale: Math.abs(t.most) + Math.abs(t.scores[t.label]) + 1, what: "loss computed here " },
@@ -146,5 +146,5 @@ const CROSS_ENTROPY = {
     { id: "x", side: "backward", label: "∂L/∂x", target: "x" },
   ],
   views: { y: lossForward, x: lossGradInput },
-  formula: () => mrow(mi("L"), mo("="), mo("−"), mi("ln"), msub("p", mtext("label")), mtext(",  "), msub("p", "j"), mo("="), mfrac(mml("msup", mi("e"), msub("x", "j")), mrow(msum(mi("i"), null), mml("msup", mi("e"), msub("x", "i"))))),
+  formula: () => mrow(mi("L"), mo("="), mo("−"), mfunction("ln"), msub("p", mtext("label")), mtext(",  "), msub("p", "j"), mo("="), mfrac(mml("msup", mi("e"), msub("x", "j")), mrow(msum(mi("i"), null), mml("msup", mi("e"), msub("x", "i"))))),
 };

@@ -8,6 +8,7 @@ const KEYS = [
   [", .", "previous, next channel of the map"],
   ["u, d", "up to the step that made the input at this place; down to the step that uses the output"],
 ];
+const USUAL = { dilation: "1,1", groups: "1", ignore_index: "-100", label_smoothing: "0", reduction: "mean", start_dim: "1", end_dim: "-1" }; // not said
 const STRIP = 16; // channels in a strip below a map
 
 // What an explanation needs of one step.
@@ -127,6 +128,20 @@ class Explorer {
     return shape.map((size, axis) => (mode.target === "w" && shape.length === 4 && axis > 1 ? size >> 1 : 0));
   }
 
+  // Where nothing is chosen yet, the largest gradient in the plane.
+  async loudest(context, mode, at) {
+    const name = `${context.number} ${mode.target}`;
+    if (this.state.places[name] || at.length < 2) return at;
+    const key = mode.gradient ? context.gradKey : context.backKey(mode.target);
+    const shape = this.source.shape(key);
+    const { lead } = planeOf(shape);
+    const block = await this.source.block(key, at.slice(0, lead));
+    const best = block.data.reduce((most, value, i, all) => (Math.abs(value) > Math.abs(all[most]) ? i : most), 0);
+    const inner = shape.slice(lead);
+    this.state.places[name] = [...at.slice(0, lead), ...unflat(best, inner)];
+    return this.state.places[name];
+  }
+
   choose(at) {
     const context = new Context(this);
     const mode = this.mode(context);
@@ -231,16 +246,18 @@ class Explorer {
     const ticket = ++this.ticket;
     const context = new Context(this);
     const mode = this.mode(context);
-    const at = this.place(context, mode);
+    let at = this.place(context, mode);
     let content;
     try {
       if (!context.step.held) throw new Error("The arrays of this step are not in this file, which holds only a part of the network. All of it: minicnn explore, without --html.");
+      if (mode.side === "backward") at = await this.loudest(context, mode, at);
+      if (ticket !== this.ticket) return;
       const view = await (VIEWS[context.step.operation] ?? PLAIN).views[mode.id](context, at);
       const target = await this.target(context, mode, at);
       const maps = await Promise.all((view.maps ?? []).map((map) => this.map(map)));
       if (ticket !== this.ticket) return;
       this.view = view;
-      content = this.explanation(view, maps, target, context, mode);
+      content = this.explanation(view, maps, target);
       this.live.textContent = this.spoken(view, context, mode, at);
     } catch (error) {
       if (ticket !== this.ticket) return;
@@ -265,8 +282,8 @@ class Explorer {
     const { step, number } = context;
     const shapes = Object.entries(step.inputs).map(([name, tensor]) => `${name} ${times(tensors[tensor].shape) || "number"}`);
     const options = Object.entries(step.options)
-      .filter(([, value]) => value !== null && typeof value !== "boolean")
-      .map(([name, value]) => `${name} ${Array.isArray(value) ? [...new Set(value)].join(", ") : value}`);
+      .filter(([name, value]) => value !== null && typeof value !== "boolean" && [value].flat().join() !== USUAL[name])
+      .map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? [...new Set(value)].join(", ") : typeof value === "number" ? fmt(value) : value}`);
     const jump = (to, text) => make("button", { type: "button", onclick: () => this.go(to), "data-focus": `go ${text}` }, text);
     const from = Object.entries(step.inputs).filter(([, tensor]) => tensors[tensor].maker !== null).map(([name, tensor]) => jump(tensors[tensor].maker, `${name} ← ${layerName(steps[tensors[tensor].maker])}`));
     const to = tensors[step.output].users.map((user) => jump(user, `→ ${layerName(steps[user])}`));
@@ -326,10 +343,11 @@ class Explorer {
       pick: (row, column) => this.choose(indexAt(shape, lead, row, column)),
     });
     figure.classList.add("target");
-    const names = mode.target === "w" ? ["output", "input"] : ["image", "channel"];
-    const spins = lead.map((value, axis) =>
+    const names = { 4: ["image", "channel", "row", "column"], 2: ["image", "number"], 1: ["number"] };
+    if (mode.target === "w") Object.assign(names, { 4: ["output", "input", "row", "column"], 2: ["output", "input"] });
+    const spins = at.map((value, axis) =>
       shape[axis] > 1
-        ? spin(shape.length === 2 ? (mode.target === "w" ? "output" : "image") : names[axis] ?? `axis ${axis}`, value, shape[axis], (to) => this.choose(at.map((old, i) => (i === axis ? to : old))), `spin ${axis}`)
+        ? spin(names[shape.length]?.[axis] ?? `axis ${axis}`, value, shape[axis], (to) => this.choose(at.map((old, i) => (i === axis ? to : old))), `spin ${axis}`)
         : null,
     );
     figure.append(
@@ -338,10 +356,10 @@ class Explorer {
         { class: "spins" },
         spins,
         plane.rows * plane.columns > 1
-          ? make("button", { type: "button", onclick: () => this.play(), "aria-pressed": String(Boolean(this.timer)), "data-focus": "play" }, this.timer ? "stop" : "slide the window")
+          ? make("button", { type: "button", onclick: () => this.play(), "aria-pressed": String(Boolean(this.timer)), "data-focus": "play" }, this.timer ? "stop" : mode.side === "backward" ? "walk on" : "slide the window")
           : null,
       ),
-      make("p", { class: "picked" }, `${name}[${at.join(", ")}] = `, make("strong", {}, exact(block.at(...at)))),
+      make("p", { class: "picked" }, at.length ? `${name}[${at.join(", ")}] = ` : `${name} = `, make("strong", {}, exact(block.at(...at)))),
     );
     if (shape.length === 4 && shape[1] > 1 && plane.rows * plane.columns > 1 && mode.target !== "w") figure.append(await this.strip(key, shape, at));
     return figure;
@@ -386,11 +404,10 @@ class Explorer {
     });
   }
 
-  explanation(view, maps, target, context, mode) {
+  explanation(view, maps, target) {
     const toggle = () => this.set({ whole: !this.state.whole });
-    const first = mode.side === "forward" || maps.length;
     return [
-      make("div", { class: "flow" }, first ? maps : null, view.grids?.length ? make("div", { class: "pieces" }, view.grids.map(gridView)) : null, view.extra ?? null, target),
+      make("div", { class: "flow" }, view.first ? target : maps, view.grids?.length ? make("div", { class: "pieces" }, view.grids.map(gridView)) : null, view.extra ?? null, view.first ? maps : target),
       ...(view.after ?? []).map((line) => make("div", { class: "formula" }, math(line))),
       make("div", { class: "formula" }, (view.math ?? []).map((line) => math(line))),
       view.sum ? checkView(view.sum) : null,
