@@ -20,6 +20,7 @@ from minicnn.cli import (
     doctor,
     emulate,
     evaluate,
+    explain,
     finetune,
     gradcheck,
     predict,
@@ -43,6 +44,7 @@ app.command()(crossval.crossval)
 app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(summary.summary)
+app.command()(explain.explain)
 app.command()(gradcheck.gradcheck)
 app.add_typer(data.app, name="data")
 app.command()(algorithms.algorithms)

@@ -10,27 +10,49 @@ float64, and compared with what the kernels left there. A file for each kind of 
 `asked.py` has the table, `terms.py` and `explanation.py` what they make.
 """
 
-from minicnn.study.explain import batch_norm, conv2d, cross_entropy, linear, pointwise, pooling, softmax
+from minicnn.study.explain import (
+    arithmetic,
+    batch_norm,
+    conv2d,
+    conv_transpose2d,
+    cross_entropy,
+    linear,
+    moving,
+    pointwise,
+    pooling,
+    recurrent,
+    reductions,
+    softmax,
+)
 from minicnn.study.explain.asked import EXPLAINERS
+from minicnn.study.explain.chain import Chain, Link, explain_chain
 from minicnn.study.explain.explaining import explain, explain_recording, recorded, unexplained
 from minicnn.study.explain.explanation import Explanation
 from minicnn.study.explain.terms import Factor, Term, Terms
 
 __all__ = [
     "EXPLAINERS",
+    "Chain",
     "Explanation",
     "Factor",
+    "Link",
     "Term",
     "Terms",
+    "arithmetic",
     "batch_norm",
     "conv2d",
+    "conv_transpose2d",
     "cross_entropy",
     "explain",
+    "explain_chain",
     "explain_recording",
     "linear",
+    "moving",
     "pointwise",
     "pooling",
     "recorded",
+    "recurrent",
+    "reductions",
     "softmax",
     "unexplained",
 ]

@@ -174,6 +174,13 @@ def _window(asked: Asked, n: int, k: int, p: int, q: int) -> Math:
     return sum_over(over, times(x, at("w", k, "c", "r", "s")))
 
 
+def letters(options: dict[str, Any]) -> str:
+    """What the Greek letters of the formula are here."""
+    pairs = (("σ", "stride"), ("π", "padding"), ("δ", "dilation"))
+    said = [f"{sign} is the {name}, {options[name][0]} x {options[name][1]}" for sign, name in pairs]
+    return "; ".join(said) + (f"; {options['groups']} groups" if options.get("groups", 1) > 1 else "")
+
+
 def _factor(stride: int) -> str:
     return "" if stride == 1 else f"·{stride}"
 
@@ -190,6 +197,7 @@ def _by(answer: Answer, asked: Asked, pass_name: str, names: tuple[str, ...], op
     problem = type(problem)(op.name, pass_name, problem.shapes, problem.dtype, where, problem.options)
     with algorithm(**asked.step.algorithms):
         answer.algorithm = op.pick(problem).name
+    answer.notes.append(letters(_options(asked)))
     if "winograd" in answer.algorithm:
         answer.factor = WINOGRAD[2 if answer.algorithm.endswith("2") else 4]
         answer.magnitude = max(sum(b.magnitude for b in answer.blocks), reach())

@@ -113,19 +113,19 @@ def explain_recording(
 ) -> Explanation:
     """`explain` for a run that is recorded already; arguments as there."""
     if layer is not None and grad is None and step is None:
-        tensor = _named_tensor(recording, layer)
+        tensor = named_tensor(recording, layer)
         if tensor is not None:
             gradient = _gradient_of(recording, tensor, layer)
-            return explain_users(recording, tensor, _index(gradient.shape, at, gradient, True, layer))
+            return explain_users(recording, tensor, find_index(gradient.shape, at, gradient, True, layer))
     chosen = _step(recording, layer, step, grad)
     if grad == "y":
         dy = _needs_gradient(chosen, "dy")
-        return explain_users(recording, chosen.output, _index(dy.shape, at, dy, True, _name(chosen)))
+        return explain_users(recording, chosen.output, find_index(dy.shape, at, dy, True, _name(chosen)))
     quantity = "y" if grad is None else f"grad {_input_name(chosen, grad)}"
     explainer = explainer_of(chosen, quantity)
     value = moved(chosen.output.array, "cpu") if grad is None else _own_gradient(chosen, quantity[5:])
     batched = grad is None or _is_activation(recording, chosen, quantity[5:])
-    index = _index(value.shape, at, value, batched, _name(chosen))
+    index = find_index(value.shape, at, value, batched, _name(chosen))
     asked = Asked(recording, chosen, quantity, index)
     return asked.explanation(explainer(asked), float(value[index]))
 
@@ -244,7 +244,7 @@ def _is_activation(recording: Recording, step: Step, name: str) -> bool:
     return not any(parameter is tensor for parameter in recording.model.parameters())
 
 
-def _index(shape: Index, at: Sequence[int] | None, values: np.ndarray, batched: bool, name: str) -> Index:
+def find_index(shape: Index, at: Sequence[int] | None, values: np.ndarray, batched: bool, name: str) -> Index:
     """The index as it is meant, inside of the array."""
     if at is None:
         if not values.size:
@@ -269,7 +269,7 @@ def _index(shape: Index, at: Sequence[int] | None, values: np.ndarray, batched: 
     return index
 
 
-def _named_tensor(recording: Recording, name: str) -> Tensor | None:
+def named_tensor(recording: Recording, name: str) -> Tensor | None:
     """The images, or the parameter of that name."""
     if name == "images":
         return recording.images

@@ -14,6 +14,7 @@ from minicnn.ops import max_pool2d
 from minicnn.ops.avg_pool2d import check_options as check_average
 from minicnn.ops.max_pool2d import check_options as check_largest
 from minicnn.study.explain.asked import Answer, Asked, explains
+from minicnn.study.explain.conv2d import letters
 from minicnn.study.explain.notation import affine, at, bracket, equals, frac, largest, sum_over, times
 from minicnn.study.explain.terms import PADDING, block, number
 
@@ -52,6 +53,7 @@ def largest_of_window(asked: Asked) -> Answer:
         "won",
         how="largest",
     )
+    answer.notes.append(letters(options))
     if tie.any():
         answer.notes.append(
             f"{int(tie.sum())} more with the same value: the first in reading order wins, and gets all of the gradient"
@@ -113,6 +115,7 @@ def mean_of_window(asked: Asked) -> Answer:
         equals(at("y", n, c, p, q), times(frac("1", int(divisor)), sum_over(over, at("x", n, c, *places)))),
         [block("pixels", x, number(f"1/{int(divisor)}", 1 / divisor, len(rows)))],
         words=f"x: {asked.source('x')} {asked.shape('x')}, channel {c}; the window counts {int(divisor)} pixels",
+        notes=[letters(options)],
     )
 
 
