@@ -151,27 +151,24 @@ assert np.array_equal(x.grad, 3 + 18 * x.array)
 # The picture shows the graph, with the number of each visit:
 
 # %%
-places = {"leaf": (0, 0), "a": (2, 0), "b": (4, 1), "c": (6, 0), "L": (8, 0)}
-drawn, axes = figure(7.5, 2.6)
-visits = {id(value): number for number, value in enumerate(v for v in reversed(topological(L)) if v.parents)}
-for name, value, text in [
-    ("leaf", x, "x"),
-    ("a", a, "a = 3x"),
-    ("b", b, "b = a·a"),
-    ("c", c, "c = a + b"),
-    ("L", L, "L"),
+order = [value for value in reversed(topological(L)) if value.parents]
+drawn, axes = figure(7.5, 2.8)
+boxes = {"x": (x, 0, 0), "a = 3x": (a, 2, 0), "b = a·a": (b, 4, 1), "c = a + b": (c, 6, 0), "L": (L, 8, 0)}
+for text, (value, column, row) in boxes.items():
+    note = f"grad {value.grad + 0.0}" + (f"\nvisit {order.index(value) + 1}" if value in order else "")
+    axes.text(column, row, text, ha="center", va="center", bbox={"boxstyle": "round,pad=0.5", "facecolor": "0.92"})
+    axes.text(column, row + (0.75 if row else -0.75), note, ha="center", va="center", fontsize=8)
+for start, end in [
+    ("x", "a = 3x"),
+    ("a = 3x", "b = a·a"),
+    ("a = 3x", "c = a + b"),
+    ("b = a·a", "c = a + b"),
+    ("c = a + b", "L"),
 ]:
-    number = f"visit {visits[id(value)] + 1}\n" if id(value) in visits else "\n"
-    axes.text(*places[name], text, ha="center", va="center", bbox={"boxstyle": "round,pad=0.5", "facecolor": "0.92"})
-    axes.text(
-        places[name][0], places[name][1] - 0.8, f"{number}grad {value.grad + 0.0}", ha="center", va="center", fontsize=8
-    )
-for start, end in [("leaf", "a"), ("a", "b"), ("a", "c"), ("b", "c"), ("c", "L")]:
-    (x0, y0), (x1, y1) = places[start], places[end]
     arrow = {"arrowstyle": "->", "shrinkA": 28, "shrinkB": 28}
-    axes.annotate("", (x1, y1), (x0, y0), arrowprops=arrow)
+    axes.annotate("", boxes[end][1:], boxes[start][1:], arrowprops=arrow)
 axes.set_xlim(-1, 9)
-axes.set_ylim(-1.4, 1.6)
+axes.set_ylim(-1.4, 2.2)
 axes.set_axis_off()
 show(drawn, "4-the-order-of-the-visits")
 
