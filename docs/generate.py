@@ -51,7 +51,8 @@ def on_config(config: Any) -> Any:
     add_tutorials(site, Path(_drawn.name))
     for source, (page, title) in present.items():
         text = re.sub(r"<!--.*?-->\n?", "", (ROOT / source).read_text(encoding="utf-8"))
-        site.add(Page(page, title, site.linked(text, source, page)))
+        head = "---\nhide:\n  - navigation\n---\n\n" if "/" not in source and source.startswith("README") else ""
+        site.add(Page(page, title, head + site.linked(text, source, page)))
     config.nav = navigation(site)
     return config
 
@@ -71,7 +72,13 @@ def navigation(site: Site) -> list[Any]:
         operations.append({group: entries(pages)})
     return [
         {"Home": ["index.md", *entries(["zh.md"])]},
-        {"Start": [{"Install": "install.md"}, {"Getting started": "getting-started.md"}, *entries(["weights.md", "contributing.md"])]},
+        {
+            "Start": [
+                {"Install": "install.md"},
+                {"Getting started": "getting-started.md"},
+                *entries(["weights.md", "contributing.md"]),
+            ]
+        },
         {
             "Tutorials": [
                 *entries(["tutorials/index.md", *sorted(numbered)]),
@@ -96,11 +103,13 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_content(html: str, **_: Any) -> str:
     """LaTeX becomes MathML; wide tables are moved sideways in a frame of their own."""
     html = with_mathml(html)
-    return html.replace("<table>", '<div class="table" tabindex="0"><table>').replace("</table>", "</table></div>")
+    return re.sub(r"<table>.*?</table>", r'<div class="table" tabindex="0">\g<0></div>', html, flags=re.DOTALL)
 
 
 def on_post_build(config: Any) -> None:
-    """Refuse a site whose pages would ask other machines for anything."""
+    """Let the search work from files too; refuse a site whose pages would ask other machines for anything."""
+    index = Path(config.site_dir) / "search" / "search_index.json"
+    index.with_suffix(".js").write_text(f"var __index = {index.read_text(encoding='utf-8')}", encoding="utf-8")
     found = check_site(Path(config.site_dir))
     if found:
         raise Abort("pages fetch from other hosts:\n" + "\n".join(found))

@@ -57,11 +57,15 @@ def parameters(command: Any, context: Any) -> list[str]:
         if getattr(parameter, "hidden", False) or parameter.name == "help":
             continue
         option = parameter.param_type_name == "option"
-        names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts)) if option else f"`{parameter.name}`"
+        names = (
+            ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+            if option
+            else f"`{parameter.name}`"
+        )
         record = parameter.get_help_record(context)
         said = (record[1] if record else "") or ""
         rows.append(f"| {names} | {_cell(said)} |")
-    return ["\n".join(["| | |", "|---|---|", *rows])] if rows else []
+    return ["\n".join(["| argument or option | meaning |", "|---|---|", *rows])] if rows else []
 
 
 def _cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Docstrings as Markdown: what stands below a `::` becomes a block of code, and tables stand alone."""
+"""Docstrings as Markdown: what stands below a `::` becomes a block of code, and LaTeX stays LaTeX."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ def module_docstring(path: Path) -> str:
 
 
 def as_markdown(docstring: str) -> str:
-    """Markdown of a docstring.
+    """Markdown of a docstring: what it has of reStructuredText is converted.
 
-    A paragraph that ends in `::` is followed by a block of code, as in reStructuredText; all else is Markdown already.
+    A paragraph that ends in `::` is followed by a block of code, `.. math::` by LaTeX; the role `math` marks LaTeX in a line.
     """
     lines, made, i = docstring.splitlines(), [], 0
     while i < len(lines):
-        line = lines[i]
+        line = lines[i].rstrip()
         i += 1
-        if not line.rstrip().endswith("::"):
-            made.append(line)
+        formula = re.match(r"\s*\.\. math::(.*)", line)
+        if not formula and not line.endswith("::"):
+            made.append(re.sub(r":math:`([^`]+)`", r"$\1$", line))
             continue
         depth = len(line) - len(line.lstrip())
         block: list[str] = []
         while i < len(lines) and (not lines[i].strip() or len(lines[i]) - len(lines[i].lstrip()) > depth):
             block.append(lines[i])
             i += 1
-        if not any(part.strip() for part in block):
-            made.append(line)
-            continue
-        said = line.rstrip()[:-1]
-        if said.strip() != ":":  # a line of nothing but `::`
-            made.append(said)
-        code = textwrap.dedent("\n".join(block)).strip("\n")
-        language = "python" if re.match(r"(import|from) ", code) else "text"
+        content = textwrap.dedent("\n".join(block)).strip("\n")
         pad = " " * depth
-        made += ["", *(pad + text for text in (f"```{language}", *code.splitlines(), "```")), ""]
+        if formula:
+            latex = " ".join([formula[1].strip(), *content.split()]).strip()
+            made += ["", f"{pad}$${latex}$$", ""]
+        elif content:
+            if line.strip() != "::":
+                made.append(line[:-1])
+            language = "python" if re.match(r"(import|from) |\w+ = \w+[.(]", content) else "text"
+            made += ["", *(pad + text for text in (f"```{language}", *content.splitlines(), "```")), ""]
+        else:
+            made.append(line)
     return "\n".join(made)
 
 

@@ -19,12 +19,13 @@ BATCH = 8  # images of the ladder
 
 def measured(name: str, found: list[Operation]) -> str:
     """Markdown of all that was measured of an operation, or how to measure it."""
-    parts = [
-        part for part in (_ladder(name), _libraries(name), _registers(name)) if part
-    ]
+    parts = [part for part in (_ladder(name), _libraries(name), _registers(name)) if part]
     can = [operation.name for operation in found if operation.name in MEASURABLE]
     if can:
-        parts.insert(0 if not parts else 1, "On your machine:\n\n```console\n" + "\n".join(f"$ minicnn bench {n}" for n in can) + "\n```")
+        parts.insert(
+            0 if not parts else 1,
+            "On your machine:\n\n```console\n" + "\n".join(f"$ minicnn bench {n}" for n in can) + "\n```",
+        )
     if not parts:
         parts = ["No measurement of this operation by itself is kept; it counts in those of whole networks."]
     return "\n\n".join(parts)
@@ -50,7 +51,10 @@ def _ladder(name: str) -> str:
             + f" | {slowest / t['forward']:.0f} |"
         )
     note = f"Milliseconds an image: {BATCH} images of 56 x 56 with 64 channels to 64, 3 x 3, float32; {result['cpu']}, {result['date']}."
-    picture = bars({rung: t["forward"] for rung, t in seconds.items()}, f"Forward, milliseconds an image, logarithmic. {result['cpu']}.")
+    picture = bars(
+        {rung: t["forward"] for rung, t in seconds.items()},
+        f"Forward, milliseconds an image, logarithmic. {result['cpu']}.",
+    )
     return "\n".join([*lines, "", note, "", picture])
 
 
@@ -70,7 +74,9 @@ def bars(values: dict[str, float], title: str) -> str:
 def _libraries(name: str) -> str:
     """Rows in which the operation is measured beside other libraries."""
     result = _json("speed.json")
-    rows = [row for group in LIBRARIES.get(name, ()) for row in (result or {"rows": []})["rows"] if row["group"] == group]
+    rows = [
+        row for group in LIBRARIES.get(name, ()) for row in (result or {"rows": []})["rows"] if row["group"] == group
+    ]
     if not rows:
         return ""
     lines = [
@@ -80,7 +86,8 @@ def _libraries(name: str) -> str:
         "|---|---:|---:|---|---:|",
     ]
     lines += [
-        f"| {row['row']} | {row['ours_ms']:.3g} ms | {row['peer_ms']:.3g} ms | {row['peer']} | {row['ratio']:.2f} |" for row in rows
+        f"| {row['row']} | {row['ours_ms']:.3g} ms | {row['peer_ms']:.3g} ms | {row['peer']} | {row['ratio']:.2f} |"
+        for row in rows
     ]
     return "\n".join(lines)
 
@@ -88,7 +95,9 @@ def _libraries(name: str) -> str:
 def _registers(name: str) -> str:
     """What the operation's CUDA kernels need of a multiprocessor, folded away."""
     path = RESULTS / "cuda_resources.txt"
-    row = re.compile(rf"^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\d+)\s+(\d+)\s+ops/{name}/(\S+) (\S+) ?(.*)$", re.MULTILINE)
+    row = re.compile(
+        rf"^\s*(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\d+)\s+(\d+)\s+ops/{name}/(\S+) (\S+) ?(.*)$", re.MULTILINE
+    )
     rows = row.findall(path.read_text(encoding="utf-8")) if path.is_file() else []
     if not rows:
         return ""

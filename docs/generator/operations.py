@@ -70,7 +70,7 @@ def overview() -> str:
         "the derivation of the gradients.",
     ]
     for group, names in GROUPS.items():
-        lines += ["", f"## {group}", "", "| operation | formula | |", "|---|---|---|"]
+        lines += ["", f"## {group}", "", "| operation | formula | what it is |", "|---|---|---|"]
         for name in names:
             title = module_docstring(OPS / name / "__init__.py").splitlines()[0].rstrip(".")
             found = operations_of(OPS / name)
@@ -111,7 +111,7 @@ def operation_page(folder: Path) -> str:
         "## Functions",
         f"::: minicnn.ops.{name}\n"
         "    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n      show_docstring_description: false\n"
-        "      heading_level: 3\n      filters: ['!^_', '!^check', '!^record$', '!^backward$', '!^OPERATION', '!^[A-Z]']",
+        "      heading_level: 3\n      show_source: false\n      filters: ['!^_', '!^check', '!^record$', '!^backward$', '!^OPERATION', '!^[A-Z]']",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -142,15 +142,20 @@ def code(folder: Path, found: list[Operation]) -> list[str]:
     algorithms = [rungs[name] for name in dict.fromkeys(climb)]
     shared = [folder / "__init__.py", *(path for path in files if path not in gpu and path not in algorithms)]
     parts = ["## Code: CPU { data-search-exclude }", tabs(algorithms)]
-    parts += ["### The interface, and what the algorithms share { data-search-exclude }", tabs(shared)]
+    parts.append(folded("The interface, and what the algorithms share", tabs(shared)))
     if gpu:
         climb_gpu = ladder(found[0].cuda) if found else ["cuda"]
         launches = [path for name in climb_gpu for path in gpu if path.name == f"{name}.py"]
         kernels = by_kernel([path for path in gpu if path.suffix == ".cu"], launches)
         parts += ["## Code: GPU { data-search-exclude }", tabs(kernels)]
         if rest := [path for path in gpu if path not in kernels]:
-            parts += ["### What the kernels share { data-search-exclude }", tabs(rest)]
+            parts.append(folded("What the kernels share", tabs(rest)))
     return parts
+
+
+def folded(title: str, text: str) -> str:
+    """Text that is shown when its title is clicked."""
+    return "\n".join([f'??? abstract "{title}"', "", *("    " + line if line else "" for line in text.splitlines())])
 
 
 def ladder(names: Sequence[str]) -> list[str]:
@@ -180,5 +185,10 @@ def tabs(files: list[Path]) -> str:
     for path in files:
         text = path.read_text(encoding="utf-8").rstrip()
         block = [f"```{LANGUAGES[path.suffix]}", *text.splitlines(), "```"]
-        made += [f'=== "{path.name.replace("__", "&#95;&#95;")}"', "", *("    " + line if line else "" for line in block), ""]
+        made += [
+            f'=== "{path.name.replace("__", "&#95;&#95;")}"',
+            "",
+            *("    " + line if line else "" for line in block),
+            "",
+        ]
     return "\n".join(made)

@@ -25,6 +25,8 @@ PACKAGES = (
     "minicnn.training",
     "minicnn.training.compiled",
     "minicnn.study",
+    "minicnn.study.explain",
+    "minicnn.study.page",
     "minicnn.study.emulator",
     "minicnn.autograd",
     "minicnn.gradcheck",
@@ -43,7 +45,10 @@ def add_reference(site: Site) -> None:
         site.places[(name.replace(".", "/") + ("" if hasattr(module, "__path__") else ".py"))] = path
         site.add(Page(path, name, package_page(module, told)))
         lines.append(f"| [`{name}`]({name}.md) | {(inspect.getdoc(module) or '').splitlines()[0]} |")
-    lines += ["", "The functions of each operation stand on [its page](../operations/index.md), the commands on [theirs](../commands.md)."]
+    lines += [
+        "",
+        "The functions of each operation stand on [its page](../operations/index.md), the commands on [theirs](../commands.md).",
+    ]
     site.add(Page("reference/index.md", "Packages", "\n".join(lines) + "\n"))
 
 
@@ -78,19 +83,24 @@ def members(module: ModuleType) -> dict[str, str]:
 
 def studied() -> dict[str, str]:
     """What the modules of `minicnn.study` define, those that end users call."""
-    import minicnn.study
-
     found: dict[str, str] = {}
     for name in STUDY:
-        try:
-            module = importlib.import_module(f"{minicnn.study.__name__}.{name}")
-        except ModuleNotFoundError:
-            continue
+        module = importlib.import_module(f"minicnn.study.{name}")
         found |= {f"{name}.{member}": target for member, target in members(module).items()}
     return found
 
 
-STUDY = ("recording", "explain", "graph", "explore", "bench", "check_operations", "roofline", "layers", "machine", "peak")
+STUDY = (
+    "recording",
+    "figures",
+    "subject",
+    "bench",
+    "check_operations",
+    "roofline",
+    "layers",
+    "machine",
+    "peak",
+)  # modules
 
 
 def _own(value: Any, module: ModuleType) -> bool:

@@ -29,7 +29,10 @@ def add_tutorials(site: Site, drawn: Path) -> None:
     documents = [path for path in sorted(DOCUMENTS.glob("*.py")) if path.name != "page.py"]
     for path in (*numbered, *others, *documents):
         site.places[str(path.relative_to(ROOT))] = _page(path)
-    site.places |= {"tutorials/README.md": "tutorials/index.md", "tutorials/documents/README.md": "tutorials/documents/index.md"}
+    site.places |= {
+        "tutorials/README.md": "tutorials/index.md",
+        "tutorials/documents/README.md": "tutorials/documents/index.md",
+    }
     site.places |= {"tutorials": "tutorials/index.md", "tutorials/documents": "tutorials/documents/index.md"}
     for path in numbered:
         text = numbered_page(site, path, drawn)
@@ -59,7 +62,9 @@ def numbered_page(site: Site, path: Path, drawn: Path) -> str:
         elif text:
             parts.append(f"```python\n{text}\n```")
         parts += [_shown(site, output, path, drawn) for output in shown]
-    parts.append(f"---\n\nRun it yourself: `{place}`, as a program, or as a notebook made by `python tutorials/build.py`.")
+    parts.append(
+        f"---\n\nRun it yourself: `{place}`, as a program, or as a notebook made by `python tutorials/build.py`."
+    )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

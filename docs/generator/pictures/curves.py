@@ -27,7 +27,11 @@ def _axes(
 
 
 def _plot(
-    d: Drawing, place: Callable[[float, float], tuple[float, float]], f: Function, x: tuple[float, float], kind: str = "curve"
+    d: Drawing,
+    place: Callable[[float, float], tuple[float, float]],
+    f: Function,
+    x: tuple[float, float],
+    kind: str = "curve",
 ) -> None:
     d.curve([place(a, f(a)) for a in (x[0] + (x[1] - x[0]) * i / 80 for i in range(81))], kind)
 
@@ -50,7 +54,9 @@ def relu() -> Drawing:
 
 def mse() -> Drawing:
     """A parabola with its slope at one place."""
-    d = Drawing(360, 160, "The squared error of one number: its slope, 2 (x - t), grows with the distance from the target t.")
+    d = Drawing(
+        360, 160, "The squared error of one number: its slope, 2 (x - t), grows with the distance from the target t."
+    )
     place = _axes(d, (30, 16, 300, 124), (-2.2, 2.2), (-0.5, 4.6))
     _plot(d, place, lambda x: x * x, (-2.1, 2.1))
     d.curve([place(0.8, 0.96), place(2.15, 5 * 0 + 1.44 + 2.4 * 0.95)], "slope")
@@ -62,7 +68,9 @@ def mse() -> Drawing:
 
 def cross_entropy() -> Drawing:
     """-log p."""
-    d = Drawing(360, 170, "The loss is -log p, with p the probability of the true class: log C where all C classes are alike.")
+    d = Drawing(
+        360, 170, "The loss is -log p, with p the probability of the true class: log C where all C classes are alike."
+    )
     place = _axes(d, (36, 14, 290, 130), (0, 1), (0, 4.2))
     _plot(d, place, lambda p: -math.log(p), (0.0152, 1))
     x, y = place(0.1, math.log(10))
@@ -97,7 +105,11 @@ def softmax() -> Drawing:
 
 def updates() -> Drawing:
     """Gradient descent in a long valley, without and with momentum."""
-    d = Drawing(360, 178, "24 steps in a valley 12 times as steep across as along: SGD (dashed) and SGD with momentum 0.7 (solid), one rate.")
+    d = Drawing(
+        360,
+        178,
+        "24 steps in a valley 12 times as steep across as along: SGD (dashed) and SGD with momentum 0.7 (solid), one rate.",
+    )
     steep, rate, keep = 12.0, 0.14, 0.7
 
     def place(a: float, b: float) -> tuple[float, float]:
@@ -111,7 +123,10 @@ def updates() -> Drawing:
         for _ in range(24):
             points.append(place(*w))
             v = [momentum * v[0] + w[0], momentum * v[1] + steep * w[1]]
-            w = [w[0] - rate * (1 - momentum if momentum else 1) * v[0], w[1] - rate * (1 - momentum if momentum else 1) * v[1]]
+            w = [
+                w[0] - rate * (1 - momentum if momentum else 1) * v[0],
+                w[1] - rate * (1 - momentum if momentum else 1) * v[1],
+            ]
         d.curve(points, kind)
     d.circle(*place(0, 0), 4, "dot")
     return d

@@ -40,7 +40,8 @@ class Drawing:
     def rect(self, x: float, y: float, width: float, height: float, kind: str = "cell", radius: float = 0) -> None:
         """A rectangle; `kind` says how it looks: cell, pad, window, hit, mark, faint, box."""
         place = " ".join(
-            f'{name}="{_number(v)}"' for name, v in zip(("x", "y", "width", "height"), (x, y, width, height), strict=True)
+            f'{name}="{_number(v)}"'
+            for name, v in zip(("x", "y", "width", "height"), (x, y, width, height), strict=True)
         )
         self.parts.append(f'<rect class="{kind}" {place} rx="{_number(radius)}"/>')
 

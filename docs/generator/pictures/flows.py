@@ -18,7 +18,9 @@ def _gate(d: Drawing, x: float, y: float, text: str) -> None:
 def rnn() -> Drawing:
     """A layer unrolled through time."""
     d = Drawing(
-        360, 190, "One layer, unrolled: the same weights in every step; backwards (dashed) the gradient comes from above and from the next step."
+        360,
+        190,
+        "One layer, unrolled: the same weights in every step; backwards (dashed) the gradient comes from above and from the next step.",
     )
     for t in range(4):
         x = 64 + t * 84
@@ -38,7 +40,9 @@ def rnn() -> Drawing:
 
 def lstm() -> Drawing:
     """The cell's line runs through by a sum."""
-    d = Drawing(360, 196, "The cell c is carried on by a sum: f says what is kept, i what of g is added, o what is shown as h.")
+    d = Drawing(
+        360, 196, "The cell c is carried on by a sum: f says what is kept, i what of g is added, o what is shown as h."
+    )
     d.line(14, 40, 92, 40, "arrow thick")
     _gate(d, 104, 40, "×")
     d.line(116, 40, 170, 40, "arrow thick")
@@ -69,7 +73,11 @@ def lstm() -> Drawing:
 
 def gru() -> Drawing:
     """One state, three gates."""
-    d = Drawing(360, 196, "The state h is mixed: z says how much of the old one stays; n is new, and r says how much of the old one n sees.")
+    d = Drawing(
+        360,
+        196,
+        "The state h is mixed: z says how much of the old one stays; n is new, and r says how much of the old one n sees.",
+    )
     d.line(14, 40, 92, 40, "arrow thick")
     _gate(d, 104, 40, "×")
     d.line(116, 40, 222, 40, "arrow thick")
@@ -95,7 +103,11 @@ def gru() -> Drawing:
 
 def batch_norm_relu() -> Drawing:
     """Three operations, one pass over memory."""
-    d = Drawing(360, 120, "Three steps on each number while it is in a register: normalise and scale, add the residual, cut below 0.")
+    d = Drawing(
+        360,
+        120,
+        "Three steps on each number while it is in a register: normalise and scale, add the residual, cut below 0.",
+    )
     d.rect(64, 26, 232, 60, "window dashed")
     d.text(18, 56, "x", "name")
     d.line(28, 56, 72, 56, "arrow")

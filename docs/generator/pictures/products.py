@@ -39,14 +39,20 @@ def matmul() -> Drawing:
 
 def linear() -> Drawing:
     """A row times a row of the weights."""
-    d = Drawing(360, 140, "A number of y is the sum of products of an input (a row of x) and the weights of one output (a row of w).")
+    d = Drawing(
+        360,
+        140,
+        "A number of y is the sum of products of an input (a row of x) and the weights of one output (a row of w).",
+    )
     _product(d, ("x: N x I", "w: J x I", "y: N x J"), (3, 4, 4), turned=True)
     return d
 
 
 def elementwise() -> Drawing:
     """Broadcasting, and the sum that turns it round."""
-    d = Drawing(360, 150, "a + b with a row b that is repeated: its gradient is the sum of dy over the rows that used it.")
+    d = Drawing(
+        360, 150, "a + b with a row b that is repeated: its gradient is the sum of dy over the rows that used it."
+    )
     d.grid(14, 34, 3, 4, SIDE)
     d.text(14 + 2 * SIDE, 22, "a", "name")
     d.text(106, 64, "+", "sign")
@@ -62,7 +68,11 @@ def elementwise() -> Drawing:
 
 def reduce() -> Drawing:
     """Rows become numbers."""
-    d = Drawing(360, 140, "The sum over an axis: each number of y is made of one row; backwards its gradient goes to all of that row.")
+    d = Drawing(
+        360,
+        140,
+        "The sum over an axis: each number of y is made of one row; backwards its gradient goes to all of that row.",
+    )
     d.grid(40, 34, 4, 5, SIDE, lambda i, _j: "hit" if i == 1 else "cell")
     d.text(40 + 2.5 * SIDE, 22, "x: (4, 5)", "name")
     d.line(152, 74, 190, 74, "arrow")
@@ -74,7 +84,11 @@ def reduce() -> Drawing:
 
 def shape() -> Drawing:
     """The same numbers in other places."""
-    d = Drawing(360, 140, "Numbers move and nothing is computed: 2 x 3, reshaped to 3 x 2 and transposed; gradients go back the same way.")
+    d = Drawing(
+        360,
+        140,
+        "Numbers move and nothing is computed: 2 x 3, reshaped to 3 x 2 and transposed; gradients go back the same way.",
+    )
     d.grid(14, 44, 2, 3, 24, lambda i, j: "hit" if (i, j) == (0, 2) else "cell", lambda i, j: str(3 * i + j))
     d.text(50, 32, "x", "name")
     d.line(92, 68, 124, 68, "arrow")
@@ -88,7 +102,11 @@ def shape() -> Drawing:
 
 def dropout() -> Drawing:
     """Some numbers are dropped, the rest are larger."""
-    d = Drawing(360, 136, "With p = 1/2 half the numbers (crossed out) become 0, and the others are doubled; the same mask serves both passes.")
+    d = Drawing(
+        360,
+        136,
+        "With p = 1/2 half the numbers (crossed out) become 0, and the others are doubled; the same mask serves both passes.",
+    )
     dropped = {(0, 1), (0, 3), (1, 0), (1, 2), (2, 1), (2, 2), (3, 3), (3, 0)}
     d.grid(14, 34, 4, 4, 22, label=lambda i, j: str(VALUES[i][j]))
     d.text(58, 22, "x", "name")
@@ -109,7 +127,11 @@ VALUES = ((3, 1, 4, 1), (5, 9, 2, 6), (5, 3, 5, 8), (9, 7, 9, 3))
 
 def batch_norm() -> Drawing:
     """Which numbers share a mean."""
-    d = Drawing(360, 170, "Batch norm: all numbers of one channel, over all images and pixels (hatched), share a mean and a variance.")
+    d = Drawing(
+        360,
+        170,
+        "Batch norm: all numbers of one channel, over all images and pixels (hatched), share a mean and a variance.",
+    )
     for n in range(3):
         for c in range(4):
             kind = "hit" if c == 1 else "cell"

@@ -12,7 +12,9 @@ SIDE = 22.0
 def conv2d() -> Drawing:
     """A window over a padded image, and the number that it gives."""
     d = Drawing(
-        360, 216, "A 3 x 3 kernel on a 5 x 5 image, padding 1, stride 2: the hatched window gives the hatched number of y."
+        360,
+        216,
+        "A 3 x 3 kernel on a 5 x 5 image, padding 1, stride 2: the hatched window gives the hatched number of y.",
     )
     _image(d, 10, 30, 7, 1, (0, 2), 3)
     d.text(10 + 3.5 * SIDE, 18, "x with padding", "name")
@@ -58,13 +60,15 @@ VALUES = ((3, 1, 4, 1), (5, 9, 2, 6), (5, 3, 5, 8), (9, 7, 9, 3))
 
 def max_pool2d() -> Drawing:
     """Winners, and where the gradient goes."""
-    d = Drawing(360, 150, "2 x 2 windows, stride 2: the largest number wins, and the gradient goes back to the winner alone.")
+    d = Drawing(
+        360, 150, "2 x 2 windows, stride 2: the largest number wins, and the gradient goes back to the winner alone."
+    )
     winners = {(1, 1), (1, 3), (3, 0), (3, 2)}
     d.grid(10, 30, 4, 4, SIDE, lambda i, j: "hit" if (i, j) in winners else "cell", lambda i, j: str(VALUES[i][j]))
     _frames(d, 10, 30)
     d.text(10 + 2 * SIDE, 18, "x", "name")
     d.line(104, 74, 128, 74, "arrow")
-    d.grid(136, 52, 2, 2, SIDE, lambda _i, _j: "hit", lambda i, j: "9698"[2 * i + j] if (i, j) != (1, 1) else "9")
+    d.grid(136, 52, 2, 2, SIDE, lambda _i, _j: "hit", lambda i, j: "9699"[2 * i + j])
     d.text(136 + SIDE, 40, "y", "name")
     d.line(188, 74, 256, 74, "arrow dashed")
     d.text(222, 62, "backwards", "note")
@@ -77,7 +81,9 @@ def max_pool2d() -> Drawing:
 
 def avg_pool2d() -> Drawing:
     """Means, and equal shares."""
-    d = Drawing(360, 150, "2 x 2 windows, stride 2: the mean of each; backwards each pixel of a window gets a quarter of dy.")
+    d = Drawing(
+        360, 150, "2 x 2 windows, stride 2: the mean of each; backwards each pixel of a window gets a quarter of dy."
+    )
     d.grid(10, 30, 4, 4, SIDE, lambda i, j: "hit" if i < 2 and j < 2 else "cell", lambda i, j: str(VALUES[i][j]))
     _frames(d, 10, 30)
     d.text(10 + 2 * SIDE, 18, "x", "name")
@@ -87,7 +93,15 @@ def avg_pool2d() -> Drawing:
     d.text(162, 34, "y", "name")
     d.line(194, 74, 256, 74, "arrow dashed")
     d.text(225, 62, "backwards", "note")
-    d.grid(262, 30, 4, 4, SIDE, lambda i, j: "hit" if i < 2 and j < 2 else "cell", lambda i, j: "¼" if i < 2 and j < 2 else "")
+    d.grid(
+        262,
+        30,
+        4,
+        4,
+        SIDE,
+        lambda i, j: "hit" if i < 2 and j < 2 else "cell",
+        lambda i, j: "¼" if i < 2 and j < 2 else "",
+    )
     _frames(d, 262, 30)
     d.text(262 + 2 * SIDE, 18, "dx", "name")
     return d
@@ -96,7 +110,9 @@ def avg_pool2d() -> Drawing:
 def adaptive_avg_pool2d() -> Drawing:
     """Windows of seven rows for three numbers."""
     d = Drawing(
-        360, 132, "Seven columns for three numbers: window p holds columns floor(7p/3) to ceil(7(p+1)/3) - 1; neighbours share one."
+        360,
+        132,
+        "Seven columns for three numbers: window p holds columns floor(7p/3) to ceil(7(p+1)/3) - 1; neighbours share one.",
     )
     side, size, count = 34.0, 7, 3
     d.grid(60, 30, 1, size, side, label=lambda _i, j: str(j))
