@@ -37,12 +37,13 @@ train, test = pixels[first], pixels[rest]
 #
 # $$ \ln p(x) = \ln \mathbb E_{q}\Bigl[\frac{p(x|z)\,p(z)}{q(z|x)}\Bigr]
 #    \;\ge\; \mathbb E_{q}\Bigl[\ln \frac{p(x|z)\,p(z)}{q(z|x)}\Bigr]
-#    = \underbrace{\mathbb E_q[\ln p(x|z)]}_{-\text{reconstruction}} - \underbrace{\mathrm{KL}(q(z|x)\,\|\,p(z))}_{\ge 0}
-#    = \mathrm{ELBO}(x) , $$
+#    = \underbrace{\mathbb E_q[\ln p(x|z)]}_{-\text{reconstruction}}
+#    - \underbrace{\mathrm{KL}(q(z|x)\,\|\,p(z))}_{\ge 0} = \mathrm{ELBO}(x) , $$
 #
 # the *evidence lower bound*. How much is lost? Since $p(x|z)\,p(z) = p(z|x)\,p(x)$,
 #
-# $$ \ln p(x) - \mathrm{ELBO}(x) = \mathbb E_q\Bigl[\ln \frac{q(z|x)}{p(z|x)}\Bigr] = \mathrm{KL}(q(z|x)\,\|\,p(z|x)) , $$
+# $$ \ln p(x) - \mathrm{ELBO}(x) = \mathbb E_q\Bigl[\ln \frac{q(z|x)}{p(z|x)}\Bigr]
+#    = \mathrm{KL}(q(z|x)\,\|\,p(z|x)) , $$
 #
 # the distance of our encoder from the true posterior. Making the ELBO large does two things at once: it makes images
 # likely, and the encoder right.
@@ -208,9 +209,9 @@ assert filled["with KL"] > 0.9
 assert filled["without KL"] < 0.6
 
 # %% [markdown]
-# Without the KL the variances shrink and the codes move apart: nothing asks the plane to be filled where we draw, and a
-# draw falls between the codes, where the decoder has never learned anything. With it, the codes together look like the
-# prior, and every place means something.
+# Without the KL the variances shrink and the codes move apart: nothing asks the plane to be filled where we draw. Draws
+# fall between the codes, where the decoder has never learned anything, or show the few digits that happen to lie near
+# the origin. With it, the codes together look like the prior, every place means something, and every digit is drawn.
 
 # %%
 steps = np.linspace(-1.8, 1.8, 12)
@@ -231,8 +232,8 @@ show(drawn, "13-decoded-images")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Show that $\partial\mathrm{KL}/\partial\mu = \mu$ and $\partial\mathrm{KL}/\partial\ell = \frac12(e^\ell - 1)$. Where
-#    is the minimum? (To check: `F.gaussian_kl(...).sum().backward()`; at $\mu = 0$, $\ell = 0$.)
+# 1. Show that $\partial\mathrm{KL}/\partial\mu = \mu$ and $\partial\mathrm{KL}/\partial\ell = \frac12(e^\ell - 1)$.
+#    Where is the minimum? (To check: `F.gaussian_kl(...).sum().backward()`; at $\mu = 0$, $\ell = 0$.)
 # 2. A tighter bound: draw $K$ codes for each image and take $\ln \frac1K\sum_k p(x|z_k)p(z_k)/q(z_k|x)$. (To check: for
 #    $K = 1$ its mean is the ELBO; it grows with $K$ and comes near the $\ln p(x)$ of the grid: Burda et al. 2016.)
 # 3. Weight the KL with $\beta = 4$ (`learn(4.0)`). What happens to reconstruction, KL, and the plane? (To check: the KL
