@@ -92,15 +92,24 @@ def numbers(
     axes.set_title(title, fontsize=10)
 
 
-def show(drawn: Any, name: str) -> None:
+def show(drawn: Any, name: str = "") -> None:
     """In a notebook, the figure below the cell; in a script, the file `runs/tutorials/NAME.png`, whose path is printed.
 
     Parameters
     ----------
     drawn : matplotlib Figure
+        Or anything else that a notebook knows how to show, such as an explanation; a script prints it.
     name : str
         Says what is seen: it is the file's name, and in a notebook what a screen reader says.
     """
+    if not hasattr(drawn, "savefig"):
+        if _in_notebook():
+            from IPython.display import display
+
+            display(drawn)
+        else:
+            print(drawn)
+        return
     content = png(drawn)
     if _in_notebook():
         from IPython.display import Image, display
