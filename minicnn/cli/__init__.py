@@ -21,8 +21,10 @@ from minicnn.cli import (
     emulate,
     evaluate,
     explain,
+    explore,
     finetune,
     gradcheck,
+    graph,
     predict,
     summary,
     warmup,
@@ -45,6 +47,8 @@ app.command()(predict.predict)
 app.command()(evaluate.evaluate)
 app.command()(summary.summary)
 app.command()(explain.explain)
+app.command()(explore.explore)
+app.command()(graph.graph)
 app.command()(gradcheck.gradcheck)
 app.add_typer(data.app, name="data")
 app.command()(algorithms.algorithms)

@@ -12,20 +12,26 @@ import typer
 
 def explore(
     model: Annotated[
-        str, typer.Argument(help="Weights file, embedded weights' name, or an architecture (random weights from seed 0).")
+        str,
+        typer.Argument(help="Weights file, embedded weights' name, or an architecture (random weights from seed 0)."),
     ] = "resnet18-fashion-mnist-32",
     image: Annotated[Path | None, typer.Argument(help="Image file.", show_default="a handwritten digit")] = None,
     html: Annotated[Path | None, typer.Option(help="Write one self-contained file instead of serving.")] = None,
-    limit: Annotated[float, typer.Option(help="Largest size of that file in MB; what does not fit is left out.")] = 16.0,
+    limit: Annotated[
+        float, typer.Option(help="Largest size of that file in MB; what does not fit is left out.")
+    ] = 16.0,
     layer: Annotated[
         list[str] | None, typer.Option(help="Only this layer and those below it into the file; several times for more.")
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Class for the loss: its name or number.", show_default="the network's own answer")
+        str | None,
+        typer.Option(help="Class for the loss: its name or number.", show_default="the network's own answer"),
     ] = None,
     size: Annotated[int | None, typer.Option(help="Height and width of the image.", min=1, max=1024)] = None,
     width: Annotated[int | None, typer.Option(help="Of an architecture: channels.", min=1, max=4096)] = None,
-    training: Annotated[bool, typer.Option("--training", help="Training mode: batch norm by this image alone.")] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Training mode: batch norm by this image alone.")
+    ] = False,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: any that is free.", min=0, max=65535)] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
 ) -> None:
@@ -48,7 +54,9 @@ def explore(
     with compiling_shown():
         subject = load_subject(model, image, label=label, size=size, width=width)
         recording = record(subject.model.train(training), subject.images, subject.labels)
-    numbers = Numbers(recording, subject.classes, title=f"minicnn explore {Path(model).name}", about=subject.description)
+    numbers = Numbers(
+        recording, subject.classes, title=f"minicnn explore {Path(model).name}", about=subject.description
+    )
     if html is not None:
         written = write_page(html, numbers, limit=limit, layers=layer or ())
         print(f"{html}: {written.bytes / 1e6:.1f} MB, {written.held} of {written.steps} steps with their numbers")

@@ -1,7 +1,7 @@
 """What the page shows of a recording: a description as JSON, and blocks of its arrays, each by a key.
 
-Keys: `t5` is tensor 5; `g5` the gradient of the loss with respect to it, from all that used it; `c7:x` what step 7 alone
-sends back to its input x; `k7:mean` an array that step 7 was given or kept beside its inputs.
+Keys: `t5` is tensor 5; `g5` the gradient of the loss with respect to it, from all that used it; `c7:x` what step 7
+alone sends back to its input x; `k7:mean` an array that step 7 was given or kept beside its inputs.
 
 The description is made of names that may come from a weights file (layers, classes); the page puts them in as text,
 never as markup.

@@ -1,8 +1,8 @@
 """The page on this machine: a small server that only this machine can reach, and only who knows the address.
 
-It listens on 127.0.0.1. A web page elsewhere that sends a browser here must name another host (DNS rebinding), or cannot
-know the random word in the path; both get an error. No path is a file: there are two addresses, the page and a block of
-an array.
+It listens on 127.0.0.1. A web page elsewhere that sends a browser here must name another host (DNS rebinding), or
+cannot know the random word in the path; both get an error. No path is a file: there are two addresses, the page and a
+block of an array.
 """
 
 from __future__ import annotations
@@ -156,4 +156,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing on the terminal."""
-
