@@ -81,7 +81,7 @@ class Step:
                 "no gradient came to this step",
                 called=f"explain {self.operation.name}",
                 seen=f"layer {self.layer!r}",
-                hint="record the run with labels, so that it has a loss and a backward pass",
+                hint="record the run with labels, so that it has a loss; constants, and what it does not use, get none",
             )
         with algorithm(**self.algorithms):
             found = self.output.node.gradients(self.dy)
@@ -175,7 +175,7 @@ def record(
 
     with _unchanged(model), _following(model, layers), observing(note):
         output = model(x)
-        if not steps:
+        if not any(step.output is tensor for step in steps for tensor in _tensors(output)):
             raise GraphError(
                 "the run left no steps to look at",
                 called=f"record {type(model).__name__}",
@@ -218,6 +218,13 @@ def _following(model: Module, layers: list[str]) -> Iterator[None]:
             stack.callback(module.register_forward_pre_hook(partial(_enter, layers, path)))
             stack.callback(module.register_forward_hook(partial(_leave, layers)))
         yield
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    """The tensors in what a network gives: one, or several in tuples."""
+    if isinstance(output, (tuple, list)):
+        return [tensor for part in output for tensor in _tensors(part)]
+    return [output] if isinstance(output, Tensor) else []
 
 
 def _enter(layers: list[str], path: str, *_: Any) -> None:

@@ -23,6 +23,7 @@ from minicnn.study.explain import (
     recurrent,
     reductions,
     softmax,
+    through_time,
 )
 from minicnn.study.explain.asked import EXPLAINERS
 from minicnn.study.explain.chain import Chain, Link, explain_chain
@@ -54,5 +55,6 @@ __all__ = [
     "recurrent",
     "reductions",
     "softmax",
+    "through_time",
     "unexplained",
 ]

@@ -20,7 +20,7 @@ from minicnn.errors import ArgumentError, GraphError
 from minicnn.study.explain.asked import EXPLAINERS, Asked
 from minicnn.study.explain.explaining import find_index, named_tensor
 from minicnn.study.explain.explanation import Explanation
-from minicnn.study.explain.terms import Index
+from minicnn.study.explain.terms import Block, Index
 from minicnn.study.recording import Recording, Step
 
 GRADIENTS = ("dy", "dz")  # factors that name an output and its gradient
@@ -187,15 +187,27 @@ def _next(recording: Recording, tensor: Tensor, index: Index) -> tuple[Link | No
 
 
 def _shares(found: Explanation) -> dict[Index, float]:
-    """For each output in the terms, what comes back from it."""
+    """For each output in the terms, what comes back from it; also from inside of sums that are factors of a term.
+
+    (In training, batch norm's mean and variance carry gradients from all outputs of the channel.)
+    """
     shares: dict[Index, float] = {}
+    parts = {part.symbol: part for part in found.parts}
     for block in found.terms.blocks:
-        column = next((c for c in block.columns if c.name in GRADIENTS), None)
-        if column is None:
-            continue
-        for place, value in zip(map(tuple, column.index.tolist()), block.values.tolist(), strict=True):
-            shares[place] = shares.get(place, 0.0) + value
+        if any(column.name in GRADIENTS for column in block.columns):
+            _add_shares(shares, block, 1.0)
+        for column in block.columns:
+            if column.name in parts and column.values[0]:
+                for inner in parts[column.name].terms.blocks:
+                    _add_shares(shares, inner, float(block.values[0] / column.values[0]))
     return shares
+
+
+def _add_shares(shares: dict[Index, float], block: Block, factor: float) -> None:
+    column = next((c for c in block.columns if c.name in GRADIENTS), None)
+    if column is not None:
+        for place, value in zip(map(tuple, column.index.tolist()), block.values.tolist(), strict=True):
+            shares[place] = shares.get(place, 0.0) + factor * value
 
 
 def _start(recording: Recording, name: str) -> Tensor:

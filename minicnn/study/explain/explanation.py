@@ -109,7 +109,7 @@ class Explanation:
     @property
     def agrees(self) -> bool:
         """Whether the total is the engine's value to rounding."""
-        return self.difference <= self.bound
+        return self.difference == 0 or self.difference <= self.bound
 
     # ---- the terms --------------------------------------------------------------------------------------------------
 
