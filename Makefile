@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test parity lint docs bench transfer clean
+.PHONY: demo test parity lint docs site bench transfer clean
 
 demo: $(VENV)/.installed
 	$(BIN)/minicnn finetune --out runs/demo
@@ -19,6 +19,10 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+site: $(VENV)/.installed-tutorials  # the documentation, with all that the tutorials print and draw
+	$(BIN)/python tutorials/build.py
+	$(MAKE) --no-print-directory docs
 
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -32,7 +32,7 @@ from minicnn.models import import_weights, resnet18
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "parity"), str(ROOT / "benchmarks")]
 import torch_resnet  # noqa: E402
-from transfer import into  # noqa: E402
+from transfer import into_readmes  # noqa: E402
 
 RESULT = ROOT / "benchmarks" / "results" / "first_epoch.json"
 MARKERS = "<!-- first epoch: made by benchmarks/first_epoch.py -->", "<!-- end of first epoch -->"
@@ -143,7 +143,7 @@ def main() -> None:
     print(table(result))
     if not args.dry_run:
         write_atomically(RESULT, json.dumps(result, indent=1) + "\n")
-        into(ROOT / "README.md", table(result), MARKERS)
+        into_readmes(table(result), MARKERS)
 
 
 if __name__ == "__main__":

@@ -196,12 +196,12 @@ def picture(result: Row) -> bytes:
 
 
 def into_readme(result: Row | None) -> None:
-    """Put the table between the markers of the README."""
+    """Put the table between the markers of the README, in both its languages."""
     from minicnn.files import write_atomically
 
-    page = ROOT / "README.md"
-    before, rest = page.read_text().split(START)
-    write_atomically(page, f"{before}{START}\n{table(result)}\n{END}{rest.split(END, 1)[1]}")
+    for page in (ROOT / "README.md", ROOT / "README.zh.md"):
+        before, rest = page.read_text().split(START)
+        write_atomically(page, f"{before}{START}\n{table(result)}\n{END}{rest.split(END, 1)[1]}")
 
 
 def main() -> None:

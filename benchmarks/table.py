@@ -202,8 +202,9 @@ def main() -> None:
     RESULT.parent.mkdir(exist_ok=True)
     write_atomically(RESULT, json.dumps(result, indent=1) + "\n")
     write_atomically(PICTURE, picture(result))
-    if not into(ROOT / "README.md", table(result)):
-        print(f"the README has no line {START}: its table was not written")
+    for page in (ROOT / "README.md", ROOT / "README.zh.md"):
+        if not into(page, table(result)):
+            print(f"{page.name} has no line {START}: its table was not written")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from minicnn.training.finetune import Settings, finetune
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "transfer.json"
+READMES = ROOT / "README.md", ROOT / "README.zh.md"
 MARKERS = "<!-- transfer: made by benchmarks/transfer.py -->", "<!-- end -->"
 
 
@@ -92,6 +93,12 @@ def into(page: Path, text: str, markers: tuple[str, str] = MARKERS) -> None:
     write_atomically(page, f"{before}{start}\n{text}\n{end}{after}")
 
 
+def into_readmes(text: str, markers: tuple[str, str] = MARKERS) -> None:
+    """Put `text` between the markers of the README, in both its languages."""
+    for page in READMES:
+        into(page, text, markers)
+
+
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,7 +111,7 @@ def main() -> None:
     print(table(result))
     if not args.dry_run:
         write_atomically(RESULT, json.dumps(result, indent=2) + "\n")
-        into(ROOT / "README.md", table(result))
+        into_readmes(table(result))
 
 
 if __name__ == "__main__":

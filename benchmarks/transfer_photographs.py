@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from transfer import into, versions
+from transfer import into_readmes, versions
 
 from minicnn.files import write_atomically
 from minicnn.training.finetune import Settings, finetune
@@ -104,7 +104,7 @@ def main() -> None:
     print(table(result))
     if not args.dry_run:
         write_atomically(RESULT, json.dumps(result, indent=1) + "\n")
-        into(ROOT / "README.md", table(result), MARKERS)
+        into_readmes(table(result), MARKERS)
 
 
 if __name__ == "__main__":

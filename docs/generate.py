@@ -1,7 +1,9 @@
-"""The hook of MkDocs that makes most of the site: `mkdocs build` calls these functions, in the order in which they stand.
+"""The hook of MkDocs that makes most of the site: `mkdocs build` calls these functions, in the order in which they
+stand.
 
-Written by hand are `install.md`, `getting-started.md` and the derivations; all other pages come from docstrings, the folders
-of the operations, the tutorials and the READMEs (`generator/`), so that they cannot say anything else than the code.
+Written by hand are `install.md`, `getting-started.md` and the derivations; all other pages come from docstrings, the
+folders of the operations, the tutorials and the READMEs (`generator/`), so that they cannot say anything else than the
+code.
 """
 
 from __future__ import annotations
@@ -66,6 +68,7 @@ def navigation(site: Site) -> list[Any]:
     numbered = [path for path in site.pages if re.match(r"tutorials/\d\d_", path)]
     programs = [p for p in site.pages if p.startswith("tutorials/") and p.count("/") == 1 and p not in numbered]
     documents = [p for p in site.pages if p.startswith("tutorials/documents/") and not p.endswith("index.md")]
+    documents.sort(key=lambda path: [int(n) for n in re.findall(r"^S(\d+)", site.pages[path].title)])
     operations: list[Any] = entries(["operations/index.md"])
     for group, names in GROUPS.items():
         pages = [page for name in names for page in (f"operations/{name}.md", f"operations/{name}_ladder.md")]

@@ -18,8 +18,8 @@ def add_commands(site: Site) -> None:
     context = typer.Context(command, info_name="minicnn")
     parts = [
         "# Command line",
-        "Each command takes `--help`, and many `--json`, for programs. Results go to stdout and everything else to stderr. An error is one "
-        "line and status 2; `--debug`, with any command, shows where it came from.",
+        "Each command takes `--help`, and many `--json`, for programs. Results go to stdout and everything else to "
+        "stderr. An error is one line and status 2; `--debug`, with any command, shows where it came from.",
         *described(command, context, "minicnn"),
     ]
     site.add(Page("commands.md", "Command line", "\n\n".join(parts) + "\n"))

@@ -16,7 +16,8 @@ def module_docstring(path: Path) -> str:
 def as_markdown(docstring: str) -> str:
     """Markdown of a docstring: what it has of reStructuredText is converted.
 
-    A paragraph that ends in `::` is followed by a block of code, `.. math::` by LaTeX; the role `math` marks LaTeX in a line.
+    A paragraph that ends in `::` is followed by a block of code, `.. math::` by LaTeX; the role `math` marks LaTeX in a
+    line.
     """
     lines, made, i = docstring.splitlines(), [], 0
     while i < len(lines):

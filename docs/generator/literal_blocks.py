@@ -1,4 +1,4 @@
-"""An extension of griffe, which reads docstrings for mkdocstrings: `::` and the block below it become a block of code."""
+"""An extension of griffe, which reads docstrings for mkdocstrings: all of them become Markdown."""
 
 from __future__ import annotations
 

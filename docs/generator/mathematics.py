@@ -1,7 +1,7 @@
 r"""LaTeX becomes MathML while the site is built: no script, no font and no network where it is read.
 
-In Markdown `$...$` stands in a line and `$$...$$` by itself; pymdownx.arithmatex marks them, and `with_mathml` turns what
-it has marked into MathML, with the LaTeX kept as an annotation, which can be copied.
+In Markdown `$...$` stands in a line and `$$...$$` by itself; pymdownx.arithmatex marks them, and `with_mathml` turns
+what it has marked into MathML.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def mathml(latex: str, display: bool) -> str:
     from math_core import LatexError, LatexToMathML
 
     try:
-        converter = LatexToMathML(annotation=True, fancy_error=False)
+        converter = LatexToMathML(fancy_error=False)
         made: str = converter.convert_with_local_state(latex.strip(), displaystyle=display)
     except LatexError as error:
         raise MathematicsError(f"{latex.strip()}: {error}") from None

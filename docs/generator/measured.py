@@ -50,7 +50,10 @@ def _ladder(name: str) -> str:
             + " | ".join(f"{t[p]:.3g} ms" for p in ("forward", "grad_input", "grad_weight"))
             + f" | {slowest / t['forward']:.0f} |"
         )
-    note = f"Milliseconds an image: {BATCH} images of 56 x 56 with 64 channels to 64, 3 x 3, float32; {result['cpu']}, {result['date']}."
+    note = (
+        f"Milliseconds an image: {BATCH} images of 56 x 56 with 64 channels to 64, 3 x 3, float32; {result['cpu']}, "
+        f"{result['date']}."
+    )
     picture = bars(
         {rung: t["forward"] for rung, t in seconds.items()},
         f"Forward, milliseconds an image, logarithmic. {result['cpu']}.",

@@ -1,4 +1,4 @@
-"""One page an operation: its formula beside the code of each algorithm, a picture, measurements, gradients, functions."""
+"""One page an operation: its formula beside the code of each algorithm, a picture, measurements, gradients."""
 
 from __future__ import annotations
 
@@ -24,10 +24,21 @@ GROUPS = {
     "Optimizers": ("updates",),
 }
 GRADIENT = (
-    "For every array $a$, $\\bar a = \\partial L / \\partial a$ is the gradient of the loss $L$; the code calls it `da`. "
-    "All that follows is the chain rule, $\\bar x_j = \\sum_i \\bar y_i \\, \\partial y_i / \\partial x_j$: whoever uses "
-    "$x_j$ sends back its share, and the shares add up."
+    r"For every array $a$, $\bar a = \partial L / \partial a$ is the gradient of the loss $L$; the code calls it `da`. "
+    r"All that follows is the chain rule, $\bar x_j = \sum_i \bar y_i \, \partial y_i / \partial x_j$: whoever "
+    "uses $x_j$ sends back its share, and the shares add up."
 )
+
+FUNCTIONS = """\
+::: minicnn.ops.{name}
+    options:
+      show_root_heading: false
+      show_root_toc_entry: false
+      show_docstring_description: false
+      heading_level: 3
+      show_source: false
+      filters: ["!^_", "!^check", "!^record$", "!^backward$", "!^[A-Z]"]
+"""
 
 
 def folders() -> list[Path]:
@@ -65,9 +76,9 @@ def overview() -> str:
     lines = [
         "# Operations",
         "",
-        "Each operation is one folder of `minicnn/ops`, in which the same mathematics stands several times, from the formula as "
-        "printed to the fastest kernel. Its page has the formula beside the code of every algorithm, the measured ladder and "
-        "the derivation of the gradients.",
+        "Each operation is one folder of `minicnn/ops`, in which the same mathematics stands several times, from the "
+        "formula as printed to the fastest kernel. Its page has the formula beside the code of every algorithm, the "
+        "measured ladder and the derivation of the gradients.",
     ]
     for group, names in GROUPS.items():
         lines += ["", f"## {group}", "", "| operation | formula | what it is |", "|---|---|---|"]
@@ -109,9 +120,7 @@ def operation_page(folder: Path) -> str:
         *([GRADIENT] if found else []),
         gradient,
         "## Functions",
-        f"::: minicnn.ops.{name}\n"
-        "    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n      show_docstring_description: false\n"
-        "      heading_level: 3\n      show_source: false\n      filters: ['!^_', '!^check', '!^record$', '!^backward$', '!^OPERATION', '!^[A-Z]']",
+        FUNCTIONS.format(name=name),
     ]
     return "\n\n".join(parts) + "\n"
 

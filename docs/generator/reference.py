@@ -47,7 +47,7 @@ def add_reference(site: Site) -> None:
         lines.append(f"| [`{name}`]({name}.md) | {(inspect.getdoc(module) or '').splitlines()[0]} |")
     lines += [
         "",
-        "The functions of each operation stand on [its page](../operations/index.md), the commands on [theirs](../commands.md).",
+        "Functions of an operation stand on [its page](../operations/index.md), commands on [theirs](../commands.md).",
     ]
     site.add(Page("reference/index.md", "Packages", "\n".join(lines) + "\n"))
 

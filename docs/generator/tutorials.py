@@ -1,7 +1,7 @@
 """Tutorials as pages: text and code of the sources, and pictures and prints where notebooks have been run.
 
-`python tutorials/build.py` runs the numbered tutorials and writes notebooks. Where a notebook has the cells of its source,
-what they printed and drew stands on the page too; a build of the documentation runs nothing itself.
+`python tutorials/build.py` runs the numbered tutorials and writes notebooks. Where a notebook has the cells of its
+source, what they printed and drew stands on the page too; a build of the documentation runs nothing itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def add_tutorials(site: Site, drawn: Path) -> None:
         text = numbered_page(site, path, drawn)
         site.add(Page(_page(path), _heading(text) or path.stem, text))
     for path in (*others, *documents):
-        site.add(Page(_page(path), path.stem.replace("_", " "), program_page(site, path)))
+        site.add(Page(_page(path), program_title(path), program_page(site, path)))
 
 
 def _page(path: Path) -> str:
@@ -99,13 +99,22 @@ def _shown(site: Site, output: dict[str, Any], path: Path, drawn: Path) -> str:
             name = f"{path.stem}-{hashlib.sha256(raw).hexdigest()[:12]}.{suffix}"
             (drawn / name).write_bytes(raw)
             site.files[f"tutorials/pictures/{name}"] = drawn / name
-            return f"![Drawn by the cell above](pictures/{name})"
+            said = output.get("metadata", {}).get(kind, {}).get("alt") or "drawn by the cell above"
+            said = said.replace("[", "").replace("]", "")
+            return f"![{said}](pictures/{name})"
     return _printed("".join(data.get("text/plain", "")))
 
 
 def _printed(text: str) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", text).rstrip()
     return f"```text\n{text}\n```" if text else ""
+
+
+def program_title(path: Path) -> str:
+    """Name of a program, with the number of the system that it is ("S4: ..." begins its docstring)."""
+    number = re.match(r'r?"""(S\d+)\b', path.read_text(encoding="utf-8"))
+    name = path.stem.replace("_", " ")
+    return f"{number[1]} {name}" if number else name
 
 
 def program_page(site: Site, path: Path) -> str:
@@ -115,7 +124,7 @@ def program_page(site: Site, path: Path) -> str:
     tree = ast.parse(text)
     docstring = ast.get_docstring(tree) or ""
     first, _, rest = docstring.partition("\n\n")
-    parts = [f"# {path.stem.replace('_', ' ')}", " ".join(first.split())]
+    parts = [f"# {program_title(path)}", " ".join(first.split())]
     for name, found in _results().items():
         if name.split()[-1] == path.name or name.endswith(f" {path.name}"):
             parts.append(f"When it was last run: {found['result']}, in {found['seconds']:.0f} s.")

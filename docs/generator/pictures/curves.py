@@ -108,7 +108,7 @@ def updates() -> Drawing:
     d = Drawing(
         360,
         178,
-        "24 steps in a valley 12 times as steep across as along: SGD (dashed) and SGD with momentum 0.7 (solid), one rate.",
+        "24 steps in a valley 12 times as steep across as along: SGD (dashed), and with momentum 0.7 (solid).",
     )
     steep, rate, keep = 12.0, 0.14, 0.7
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from generator.pictures.drawing import Drawing
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 
 def _box(d: Drawing, x: float, y: float, text: str, kind: str = "box", width: float = 44, height: float = 26) -> None:
     d.rect(x - width / 2, y - height / 2, width, height, kind, radius=4)
@@ -20,7 +22,7 @@ def rnn() -> Drawing:
     d = Drawing(
         360,
         190,
-        "One layer, unrolled: the same weights in every step; backwards (dashed) the gradient comes from above and from the next step.",
+        "One layer, unrolled, the same weights in every step; backwards (dashed) the next step sends a gradient too.",
     )
     for t in range(4):
         x = 64 + t * 84
@@ -44,7 +46,7 @@ def lstm() -> Drawing:
         360, 196, "The cell c is carried on by a sum: f says what is kept, i what of g is added, o what is shown as h."
     )
     d.line(14, 40, 92, 40, "arrow thick")
-    _gate(d, 104, 40, "×")
+    _gate(d, 104, 40, TIMES)
     d.line(116, 40, 170, 40, "arrow thick")
     _gate(d, 182, 40, "+")
     d.line(194, 40, 344, 40, "arrow thick")
@@ -54,11 +56,11 @@ def lstm() -> Drawing:
         _box(d, x, 124, text, "hit" if text != "g" else "mark", 32)
         d.line(x, 164, x, 140, "arrow")
     d.line(104, 110, 104, 54, "arrow")
-    _gate(d, 182, 84, "×")
+    _gate(d, 182, 84, TIMES)
     d.path("M160 110v-26h10", "arrow")
     d.path("M204 110v-26h-10", "arrow")
     d.line(182, 73, 182, 54, "arrow")
-    _gate(d, 300, 124, "×")
+    _gate(d, 300, 124, TIMES)
     d.line(272, 124, 288, 124, "arrow")
     d.line(300, 42, 300, 64)
     _box(d, 300, 76, "tanh", "box", 40, 22)
@@ -76,10 +78,10 @@ def gru() -> Drawing:
     d = Drawing(
         360,
         196,
-        "The state h is mixed: z says how much of the old one stays; n is new, and r says how much of the old one n sees.",
+        "The state h is a mixture: z says how much of the old one stays, r how much of it the new one, n, sees.",
     )
     d.line(14, 40, 92, 40, "arrow thick")
-    _gate(d, 104, 40, "×")
+    _gate(d, 104, 40, TIMES)
     d.line(116, 40, 222, 40, "arrow thick")
     _gate(d, 234, 40, "+")
     d.line(246, 40, 344, 40, "arrow thick")
@@ -90,7 +92,7 @@ def gru() -> Drawing:
         d.line(x, 164, x, 140, "arrow")
     d.line(104, 110, 104, 54, "arrow")
     d.line(188, 124, 214, 124, "arrow")
-    _gate(d, 234, 84, "×")
+    _gate(d, 234, 84, TIMES)
     d.line(234, 110, 234, 96, "arrow")
     d.line(234, 73, 234, 54, "arrow")
     d.path("M106 84h116", "arrow")

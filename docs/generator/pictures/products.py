@@ -8,7 +8,7 @@ SIDE = 20.0
 
 
 def _product(d: Drawing, names: tuple[str, str, str], sizes: tuple[int, int, int], *, turned: bool) -> None:
-    """A row of the left factor and a column of the right one (a row, if it is turned), and the number that they give."""
+    """A row of the left factor, a column of the right one (a row, if it is turned), and the number that they give."""
     m, k, n = sizes
     row, column = 1, 2
     x, y = 14.0, 40.0
@@ -87,7 +87,7 @@ def shape() -> Drawing:
     d = Drawing(
         360,
         140,
-        "Numbers move and nothing is computed: 2 x 3, reshaped to 3 x 2 and transposed; gradients go back the same way.",
+        "Numbers move and nothing is computed: reshaped, and transposed; gradients go back the same way.",
     )
     d.grid(14, 44, 2, 3, 24, lambda i, j: "hit" if (i, j) == (0, 2) else "cell", lambda i, j: str(3 * i + j))
     d.text(50, 32, "x", "name")
@@ -105,7 +105,7 @@ def dropout() -> Drawing:
     d = Drawing(
         360,
         136,
-        "With p = 1/2 half the numbers (crossed out) become 0, and the others are doubled; the same mask serves both passes.",
+        "With p = 1/2 half the numbers (crossed out) become 0, and the others are doubled; both passes share the mask.",
     )
     dropped = {(0, 1), (0, 3), (1, 0), (1, 2), (2, 1), (2, 2), (3, 3), (3, 0)}
     d.grid(14, 34, 4, 4, 22, label=lambda i, j: str(VALUES[i][j]))

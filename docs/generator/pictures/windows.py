@@ -34,7 +34,7 @@ def conv_transpose2d() -> Drawing:
     d = Drawing(
         360,
         176,
-        "Each pixel of x lays a copy of the 3 x 3 kernel, times its value, onto y, 2 apart; where copies overlap they add up.",
+        "Each pixel of x lays a copy of the kernel, times its value, onto y, 2 apart; where they overlap they add up.",
     )
     d.grid(10, 52, 2, 2, SIDE, lambda i, j: "hit" if (i, j) == (0, 0) else "mark" if (i, j) == (0, 1) else "cell")
     d.text(10 + SIDE, 40, "x", "name")
@@ -112,7 +112,7 @@ def adaptive_avg_pool2d() -> Drawing:
     d = Drawing(
         360,
         132,
-        "Seven columns for three numbers: window p holds columns floor(7p/3) to ceil(7(p+1)/3) - 1; neighbours share one.",
+        "Seven columns for three numbers: window p holds columns floor(7p/3) to ceil(7(p+1)/3) - 1.",
     )
     side, size, count = 34.0, 7, 3
     d.grid(60, 30, 1, size, side, label=lambda _i, j: str(j))
