@@ -10,6 +10,7 @@
 # %%
 import numpy as np
 
+import minicnn
 from minicnn import Tensor, nn
 from minicnn.study.figures import figure, numbers, show
 
@@ -225,6 +226,26 @@ assert L_arrays.item() == loss
 assert np.array_equal(images.grad.numpy()[0, 0], dx)
 assert np.array_equal(kernel.grad.numpy()[0, 0], dw)
 assert bias.grad.item() == 2
+
+# %% [markdown]
+# And whenever you wonder where a number comes from, ask. `minicnn.explain` takes any network and any index; it writes
+# down the formula, finds the terms in the arrays of the run, adds them up, and compares the sum with what the engine
+# computed. Compare it with what you did by pencil:
+
+# %%
+model = nn.Sequential(nn.Conv2d(1, 1, 2).double())
+model[0].weight.array[...], model[0].bias.array[...] = w, b
+
+
+def half_squares(y, t):
+    return 0.5 * ((y - t) ** 2).sum()
+
+
+explained = minicnn.explain(
+    model, x[None, None], t[None, None], layer="0", at=(0, 0, 1, 1), grad="x", loss_function=half_squares
+)
+show(explained)
+assert sorted(term.value for term in explained.terms) == [0, 0, 1, 4]
 
 # %% [markdown]
 # Finally, the meaning that we started from: move the middle pixel by $\varepsilon$, and $L$ moves by $5\,\varepsilon$,

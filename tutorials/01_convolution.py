@@ -299,6 +299,20 @@ for name in ("formula", "loops", "im2col", "direct", "winograd2"):
     assert error < 1e-5
 
 # %% [markdown]
+# With stride and padding, who used a pixel, and through which weight? `minicnn.explain` lists it for any number of any
+# network. Take the pixel (2, 3) under a $3\times3$ kernel with stride 2 and padding 1. In the padded image it stands at
+# (3, 4), and the figure above (in the middle) says that two windows read it:
+
+# %%
+minicnn.manual_seed(0)
+model = nn.Sequential(nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False).double())
+explained = minicnn.explain(
+    model, image[None, None], 0, layer="0", at=(0, 0, 2, 3), grad="x", loss_function=lambda y, _: (y**2).sum()
+)
+show(explained)
+assert len(explained.terms) == 2
+
+# %% [markdown]
 # ## Exercises
 #
 # Replace `None`; the assertions say whether you are right.

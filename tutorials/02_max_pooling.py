@@ -148,6 +148,9 @@ nn.functional.max_pool2d(images, 2).backward(np.ones((1, 1, 1, 1)))
 first = images.grad.numpy()[0, 0]
 assert np.array_equal(first, [[1, 0], [0, 0]])
 
+two_threes = np.array([[3.0, 1], [3, 2]])
+show(minicnn.explain(nn.MaxPool2d(2), two_threes[None, None], at=(0, 0, 0, 0)))
+
 each = np.ones((1, 1)) * (flat == flat.max())
 direction = np.ones((2, 2))  # all four pixels grow together: the maximum grows just as fast, with slope 1
 assert (first * direction).sum() == 1

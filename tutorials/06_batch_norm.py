@@ -150,7 +150,8 @@ tidy(axes[0], "x_hat", "dx_hat", "a line through the gradients")
 axes[1].axhline(0, color="0.0", linewidth=0.8)
 axes[1].vlines(x_hat, 0, dx / s, color="0.4", linestyle=":")
 axes[1].plot(x_hat, dx / s, **LINES[0] | {"linestyle": ""})
-axes[1].set_ylim(axes[0].get_ylim())
+for panel in axes:
+    panel.set_ylim(-2.8, 4.2)
 tidy(axes[1], "x_hat", "dx / s", "what is left of them")
 show(drawn, "6-the-gradient-is-a-residual")
 
@@ -328,7 +329,7 @@ drawn, axes = figure(5.5, 2.8)
 for style, (name, found) in zip(LINES, lengths.items(), strict=False):
     axes.plot(found, label=name, markevery=5, **style)
 axes.legend()
-tidy(axes, "step", "length of w", "every step makes the weights longer")
+tidy(axes, "step", "length of w", "without weight decay, every step makes them longer")
 show(drawn, "6-the-length-of-the-weights")
 
 # %% [markdown]
