@@ -17,8 +17,10 @@ from minicnn.models import resnet18
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+CHINESE = (ROOT / "README.zh.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-CONSOLE = re.findall(r"^\$ (.*?)(?:\s+#.*)?$", README, re.MULTILINE)
+COMMAND = re.compile(r"^\$ (.*?)(?:\s+#.*)?$", re.MULTILINE)
+CONSOLE = COMMAND.findall(README)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
@@ -39,9 +41,30 @@ def test_commands_exist() -> None:
     assert {line.split()[1] for line in CONSOLE if line.startswith("make ")} == {"demo", "test"} <= targets
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
+@pytest.mark.parametrize("text", [README, CHINESE], ids=["English", "Chinese"])
+def test_links_lead_somewhere(text: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         assert (ROOT / target).exists(), target
+
+
+def said_in_code(text: str) -> dict[str, list[str]]:
+    """What both languages must have: tables between markers, commands, programs (comments may be translated), links."""
+    program = re.compile(r"\s*(#.*)?$", re.MULTILINE)
+    return {
+        "tables": re.findall(r"<!-- [^>]+: made by .*?-->.*?<!-- end.*?-->", text, re.DOTALL),
+        "commands": COMMAND.findall(text),
+        "programs": [program.sub("", block) for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)],
+        "links": sorted(set(re.findall(r"\]\(([^)]+)\)", text)) - {"README.md", "README.zh.md"}),
+    }
+
+
+@pytest.mark.parametrize("what", ["tables", "commands", "programs", "links"])
+def test_the_chinese_readme_says_the_same(what: str) -> None:
+    english, chinese = said_in_code(README)[what], said_in_code(CHINESE)[what]
+    assert [each for each in english if each not in chinese] == [], "missing in README.zh.md"
+    assert [each for each in chinese if each not in english] == [], "not in README.md"
+    assert english == chinese
+    assert len(english) >= 3
 
 
 def benchmark(name: str) -> Any:
