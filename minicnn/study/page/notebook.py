@@ -34,7 +34,7 @@ def explorer(numbers: Numbers) -> Any:
         anywidget, traitlets = importlib.import_module("anywidget"), importlib.import_module("traitlets")
     except ImportError:
         raise MissingPackageError(
-            "anywidget is not installed", called="explorer", hint="pip install anywidget"
+            "anywidget is not installed", called="explorer", hint="pip install minicnn[notebook], or anywidget"
         ) from None
 
     def on_message(widget: Any, content: Any, _buffers: Any) -> None:
