@@ -26,6 +26,7 @@ PACKAGES = (
     "minicnn.training.compiled",
     "minicnn.study",
     "minicnn.study.explain",
+    "minicnn.study.graph",
     "minicnn.study.page",
     "minicnn.study.emulator",
     "minicnn.autograd",
