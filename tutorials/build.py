@@ -85,7 +85,13 @@ def run(made: Any, name: str, folder: Path) -> None:
     nbclient = _needed("nbclient")
     _needed("ipykernel")
     client = nbclient.NotebookClient(
-        made, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, record_timing=False
+        made,
+        timeout=SECONDS,
+        startup_timeout=SECONDS,  # of a busy machine
+        kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
     )
     try:
         client.execute()
@@ -93,6 +99,8 @@ def run(made: Any, name: str, folder: Path) -> None:
         raise DataError(f"a cell failed: {error.ename}: {error.evalue}", called=name) from None
     except nbclient.exceptions.CellTimeoutError:
         raise DataError("a cell hangs", called=name, rule=f"at most {SECONDS} seconds a cell") from None
+    except nbclient.exceptions.DeadKernelError:
+        raise DataError("the kernel died", called=name, hint="is there memory enough?") from None
 
 
 def text(made: Any) -> str:
