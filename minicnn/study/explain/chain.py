@@ -110,7 +110,7 @@ class Chain:
         if not self.links:
             lines.append("  nothing comes back: no path has a gradient")
         else:
-            lines.append(f"  this path carries {self.share:.2%} of the gradient")
+            lines.append(f"  this path carries {100 * self.share:.3g} % of the gradient")
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:

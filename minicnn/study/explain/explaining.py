@@ -76,8 +76,6 @@ def explain(
     Examples
     --------
     >>> import minicnn
-    >>> minicnn.manual_seed(0).__class__.__name__
-    'NoneType'
     >>> model = minicnn.nn.Sequential(minicnn.nn.Conv2d(1, 2, 3, padding=1), minicnn.nn.ReLU())
     >>> found = minicnn.explain(model, minicnn.ones(1, 1, 4, 4), layer="0", at=(0, 1, 1))
     >>> len(found.terms), found.agrees

@@ -133,6 +133,13 @@ class Explanation:
         order = np.argsort(np.where(padding, np.inf, -size), kind="stable")
         return [self.terms[int(i)] for i in order[: min(most, len(order) - int(padding.sum()))]]
 
+    def rest(self, shown: list[Term]) -> float:
+        """The sum of the terms that are not shown."""
+        left = np.ones(len(self.terms), bool)
+        left[[term.number for term in shown]] = False
+        with np.errstate(all="ignore"):
+            return float(self.terms.values[left].sum())
+
     def part(self, name: str) -> Explanation:
         """The part of that symbol, `"mean"`."""
         return next(part for part in self.parts if part.symbol == name)

@@ -17,10 +17,11 @@ MOST = 400  # terms in a page; the rest is counted and summed
 
 STYLE = """
 .minicnn-explain{--plus:#0072b2;--minus:#d55e00;--line:#8884;--dim:#666;color-scheme:light dark;
-  font:14px/1.45 system-ui,sans-serif;max-width:60em;overflow-x:auto}
+  font:14px/1.45 system-ui,sans-serif;max-width:80em;overflow-x:auto}
 @media (prefers-color-scheme:dark){.minicnn-explain{--plus:#56b4e9;--minus:#e69f00;--dim:#aaa}}
+[data-jp-theme-light=false] .minicnn-explain,.vscode-dark .minicnn-explain{--plus:#56b4e9;--minus:#e69f00;--dim:#aaa}
 .minicnn-explain h4{margin:.3em 0;font-size:1.05em}
-.minicnn-explain math{font-size:1.15em;margin:.25em 0;text-align:left}
+.minicnn-explain math{font-size:1.15em;margin:.25em 0;width:max-content;max-width:100%}
 .minicnn-explain p{margin:.25em 0;color:var(--dim)}
 .minicnn-explain table{border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums}
 .minicnn-explain th,.minicnn-explain td{padding:.1em .6em;text-align:right;border:0;border-bottom:1px solid var(--line);
@@ -75,7 +76,7 @@ def _table(explained: Explanation) -> str:
     tables = _rows(first, explained)
     left = many - len(first)
     if left:
-        rest = float(explained.terms.values.sum()) - sum(term.value for term in first)
+        rest = explained.rest(first)
         padding = f", {explained.in_padding} of them in the padding" if explained.in_padding else ""
         summed = f", together {rest:.7g}" if explained.how == "sum" else ""
         every = _rows(explained.terms[: min(many, MOST)], explained)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.backends.arrays import moved
 from minicnn.ops.dropout import scale
 from minicnn.study.explain.asked import Answer, Asked, Explainer, explains
 from minicnn.study.explain.notation import (
@@ -149,7 +150,7 @@ def pow_gradient(asked: Asked) -> Answer:
 def dropout(asked: Asked) -> Answer:
     """y = x m / (1 - p): the mask says what is kept; and the same for the gradient."""
     name, result = ("x", "y") if asked.quantity == "y" else ("dy", "dx")
-    keep, p = bool(np.asarray(asked.options["mask"])[asked.index]), float(asked.options["p"])
+    keep, p = bool(moved(asked.options["mask"], "cpu")[asked.index]), float(asked.options["p"])
     x = asked.one(name, asked.index)
     factor = number("m / (1 − p)", keep * scale(p))
     one = block("value", x, factor, notes=["kept" if keep else "dropped"])

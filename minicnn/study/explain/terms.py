@@ -164,6 +164,7 @@ def block(
                 made = made * column.values
     else:
         made = np.atleast_1d(np.asarray(values, np.float64))
+    made = made + 0.0  # -0, a product with padding, is 0
     with np.errstate(all="ignore"):
         size = float(np.abs(made).sum()) if magnitude is None else float(magnitude)
     return Block(name, columns, made, form, notes, size)

@@ -59,7 +59,7 @@ def _rest(explained: Explanation, shown: list[Term], running: float, wide: int) 
     lines = []
     if left and explained.how == "sum":
         biggest = explained.largest(len(shown) + 1)[-1].value
-        rest = float(explained.terms.values.sum()) - running
+        rest = explained.rest(shown)
         text = f"{left} more terms, none larger than {abs(biggest):.3g}"
         lines.append(f"  {text:{wide}}  {rest:14.7g}  {running + rest:14.7g}")
     elif left:

@@ -106,12 +106,13 @@ def recorded(case, dtype):
         return run_of(name, x, arrays, options)
 
 
-def indices(shape, rng, many=4):
-    """Some places of an array, corners among them."""
-    if not shape:
+def indices(array, rng, many=4):
+    """Some places of an array: corners, the largest value, and others."""
+    if not array.ndim:
         return [()]
-    corners = [(0,) * len(shape), tuple(size - 1 for size in shape)]
-    return corners + [tuple(int(rng.integers(size)) for size in shape) for _ in range(many)]
+    largest = np.unravel_index(int(np.abs(array).argmax()), array.shape)
+    places = [(0,) * array.ndim, tuple(size - 1 for size in array.shape), tuple(int(i) for i in largest)]
+    return places + [tuple(int(rng.integers(size)) for size in array.shape) for _ in range(many)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
@@ -124,7 +125,7 @@ def test_every_quantity(case, dtype):
     for quantity in ["y", *sent]:
         array = step.output.array if quantity == "y" else sent[quantity]
         grad = None if quantity == "y" else quantity
-        for index in indices(array.shape, rng):
+        for index in indices(array, rng):
             found = explain_recording(run, at=index, grad=grad, step=step)
             assert found.engine == array[index]
             assert found.agrees
