@@ -403,7 +403,8 @@ print(len(inspect.getsource(Tensor.backward).splitlines()))
 
 # %% [markdown]
 # Read it now (`minicnn/autograd.py`): you know everything that is in it.
-#
+
+# %% [markdown]
 # ## Exercises
 #
 # 1. Give the tape `exp`. The rule needs the *result*: which array should it keep, so that nothing is computed twice?
