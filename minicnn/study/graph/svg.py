@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable
 from itertools import pairwise
 
+from minicnn.errors import printable
 from minicnn.study.graph.layout import Placed, place
 from minicnn.study.graph.tape import Box, Graph, graph_of, number, shortened
 from minicnn.study.recording import Recording
@@ -67,7 +68,7 @@ def _svg(graph: Graph, title: str, about: str, summary: str) -> str:
     right = max(right, left + 2 * MARGIN + 9.8 * len(title), left + 2 * MARGIN + LETTER * len(summary))
     bottom = max(top[r] + h for r, h in zip(placed.rank, heights, strict=True)) + MARGIN
     body = [*_edges(graph, placed, heights, top), *_boxes(graph.boxes, placed, widths, heights, top)]
-    about = " ".join(about.split())
+    about = printable(" ".join(about.split()))
     room = int((right - left - 2 * MARGIN) / 6.0)
     shown = about if len(about) <= room else f"{about[: room - 1]}…"
     return "\n".join(
@@ -150,8 +151,10 @@ def _edges(graph: Graph, placed: Placed, heights: list[float], top: list[float])
         entering.setdefault(b, []).append((bends[i][-1][1] if bends[i] else x[a], i))
     enters = {}
     for b, edges in entering.items():
-        for place_, (_, i) in enumerate(sorted(edges)):
-            enters[i] = x[b] + (place_ - (len(edges) - 1) / 2) * SPREAD
+        edges.sort()
+        straight = next((j for j, (across, _) in enumerate(edges) if abs(across - x[b]) < 0.5), (len(edges) - 1) / 2)
+        for j, (_, i) in enumerate(edges):
+            enters[i] = x[b] + (j - straight) * SPREAD
     for i, (a, b) in enumerate(graph.edges):
         points = [(x[a], top[rank[a]] + heights[a])]
         for r, across in bends[i]:

@@ -107,10 +107,10 @@ def _box(step: Step, recording: Recording, names: dict[int, str]) -> Box:
     for name in parameters:
         size = _norm(recording.gradients.get(name))
         if size is not None and math.prod(parameters[name].shape) > 0:
-            own.append((name.rpartition(".")[2], size))
+            own.append((shortened(name.rpartition(".")[2], 16), size))
     head = step.layer or WORDS.get(step.operation.name, step.operation.name)
     lines = [head, _words(step), *_lines(step.output.shape, count, norm, own)]
-    return Box([shortened(line) for line in lines], KINDS.get(step.operation.name, "plain"), norm)
+    return Box([*(shortened(line) for line in lines[:2]), *lines[2:]], KINDS.get(step.operation.name, "plain"), norm)
 
 
 def _words(step: Step) -> str:
@@ -146,10 +146,10 @@ def number(value: float) -> str:
     return f"{value:.3g}" if math.isfinite(value) else str(value)
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, most: int = LONGEST_LINE) -> str:
     """Text of a line's length, its middle left out if need be, without letters that cannot be seen."""
     text = printable(" ".join(text.split()))
-    return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE // 2 - 1]}…{text[-LONGEST_LINE // 2 :]}"
+    return text if len(text) <= most else f"{text[: most // 2 - 1]}…{text[-most // 2 :]}"
 
 
 def _pair(value: Any) -> tuple[Any, ...]:

@@ -23,6 +23,8 @@ PARTS = (
     "pointwise",
     "algorithms",
     "layers",
+    "context",
+    "step",
     "widget",
 )
 

@@ -26,7 +26,6 @@ from minicnn.study.page.numbers import Numbers
 LIMIT = 16.0  # MB of a file, unless another limit is given
 LEAST_LIMIT, MOST_LIMIT = 0.2, 500.0
 BASE64 = 4 / 3
-SHELL = 150_000  # bytes of everything but arrays, about
 
 
 class Written(NamedTuple):
@@ -127,7 +126,7 @@ def _with_held(description: dict[str, Any], held: set[int]) -> dict[str, Any]:
 def _chosen(numbers: Numbers, most: float, layers: Sequence[str]) -> tuple[set[int], dict[str, dict[str, Any]]]:
     """The steps that fit into so many bytes, and their arrays."""
     steps = numbers.description["steps"]
-    room = most - SHELL - len(json.dumps(numbers.description))
+    room = most - len(page_of(numbers.title, {"description": numbers.description, "arrays": {}}).encode())
     wanted = [
         number
         for number, step in enumerate(steps)
@@ -140,7 +139,7 @@ def _chosen(numbers: Numbers, most: float, layers: Sequence[str]) -> tuple[set[i
     keys: dict[str, None] = {}
     for number in wanted:
         new = [key for key in numbers.keys_of(number) if key not in keys]
-        size = sum(math.prod(numbers.shape(key)) * 4 * BASE64 + 80 for key in new)
+        size = sum(math.prod(numbers.shape(key)) * 4 * BASE64 + 100 for key in new)
         if size <= room:
             room -= size
             held.add(number)

@@ -104,8 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.MISDIRECTED_REQUEST, b"another host's name", "text/plain")
             return
         parts = urlsplit(self.path) if len(self.path) <= LONGEST_PATH else urlsplit("/")
-        token, _, rest = parts.path.removeprefix("/").partition("/")
-        if not secrets.compare_digest(token.encode(), self.server.token.encode()):
+        token, slash, rest = parts.path.removeprefix("/").partition("/")
+        if not slash or not secrets.compare_digest(token.encode(), self.server.token.encode()):
             self._send(HTTPStatus.NOT_FOUND, b"not found", "text/plain")
         elif rest == "":
             self._send(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")

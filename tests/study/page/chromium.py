@@ -34,7 +34,7 @@ def find():
 class Page:
     """One tab; `run` evaluates JavaScript, `problems` collects errors and console messages."""
 
-    def __init__(self, seconds=60):
+    def __init__(self, seconds=240):
         self.seconds = seconds
         self.folder = tempfile.mkdtemp()
         to_read, self.to = os.pipe()
@@ -119,7 +119,7 @@ class Page:
         until = time.monotonic() + self.seconds
         while not self.run(f"Boolean({condition})"):
             if time.monotonic() > until:
-                raise TimeoutError(condition)
+                raise TimeoutError(f"{condition}; {self.problems}")
             time.sleep(0.03)
 
     def key(self, key, code=None):
