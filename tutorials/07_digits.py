@@ -102,6 +102,7 @@ with minicnn.no_grad():
         loss, variance = F.cross_entropy(scores, Tensor(train[1])).item(), scores.numpy().var(axis=1).mean()
         print(f"{name:13}: loss at the start {loss:7.3f}, variance of the scores {variance:9.3f}")
         if name == "standardised":
+            at_start = variance
             assert abs(loss - np.log(10)) < 0.1
             assert abs(loss - (np.log(10) + variance / 2)) < 0.05  # the formula; a few percent of freedom for y
         else:
@@ -277,16 +278,31 @@ print(f"{(said != test[1]).sum()} mistakes; the surest ones are shown")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Multiply the last layer's weights by 10 before training. What loss do you expect at the start, from the formula of
-#    check 1? (To check: the measured value should agree while $s^2 \lesssim 1$, and fall below the formula above that.
-#    Why below?)
-# 2. Forget `optimizer.zero_grad()`. Which of the checks notice, and which cannot? (To check: run them. Checks 1 and 2
-#    are about step 0, and see nothing; check 3 does not reach 100%.)
+# Replace `None` in the last cells; the assertions say whether you are right. The others are experiments: what you
+# should find stands in brackets.
+#
+# 1. All weights and biases of the last layer are multiplied by 10. Which loss does the formula of check 1 predict? (The
+#    measured one is 3.6: the formula holds for $s^2 \lesssim 1$, and is too high above that. Why?)
+# 2. Forget `optimizer.zero_grad()`. Which of the checks notice, and which cannot? (Run them. Checks 1 and 2 are about
+#    step 0, and see nothing; check 3 does not reach 100%.)
 # 3. A leak: put 300 of the test images, with their right labels, among the shuffled ones of check 4. What test accuracy
-#    do you predict? (To check: $0.1 + 0.9 \cdot 300/1197 \approx 0.33$ if they are learned by heart and teach nothing
-#    else. It will be more than twice that. What did they teach?)
+#    do you predict, if the 300 are learned by heart and teach nothing else? (You will measure more than twice that.
+#    What did they teach?)
 # 4. Prove the bound of check 3: for given $p_y$ the sum is least if the others are equal (Jensen), and the result
-#    falls with $p_y$. (To check: minimise it numerically for $C = 3$; $\log(1 + 2/e) \approx 0.5514$.)
-# 5. Set all weights and biases of *both* convolutions to 0.1. What do the eight channels of the first one learn? (To
-#    check: after 20 steps compare `model[0].weight.array[0]` with `[1]`: the same bits. What if only those of the first
-#    convolution are equal at the start?)
+#    falls with $p_y$. What is it for three classes?
+# 5. Set all weights and biases of *both* convolutions to 0.1. What do the eight channels of the first one learn? (After
+#    20 steps `model[0].weight.array[0]` and `[1]` have the same bits. What if only those of the first convolution are
+#    equal at the start?)
+# 6. How many test images are needed for a standard error of 0.2% at an accuracy of 97%?
+
+# %%
+answer_1 = None  # the predicted loss
+answer_3 = None  # the predicted accuracy
+answer_4 = None  # the bound for three classes
+answer_6 = None  # how many images
+
+# %%
+assert answer_1 is None or np.isclose(answer_1, np.log(10) + 100 * at_start / 2 * (1 - 1 / 10), atol=0.05)
+assert answer_3 is None or np.isclose(answer_3, 0.1 + 0.9 * 300 / len(rest), atol=0.01)
+assert answer_4 is None or np.isclose(answer_4, np.log(1 + 2 / np.e))
+assert answer_6 is None or np.isclose(answer_6, 0.97 * 0.03 / 0.002**2, rtol=0.01)

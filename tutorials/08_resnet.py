@@ -9,6 +9,8 @@
 # the gradient on its way down through the layers, in two networks that differ by one `+ x`.
 
 # %%
+import math
+
 import numpy as np
 
 import minicnn
@@ -297,12 +299,26 @@ print(f"{end.layer}: gradient of the shortcut is dy * [y > 0], to the bit")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Print the cosines at the first block for 3, 7 and 20 plain blocks. How deep may a plain network be? (To check: with
-#    20 blocks the cosine is 0, give or take 0.05, while that of 20 residual ones is above 0.9.)
-# 2. Start the last batch norm of each residual block with weight 0 (`bn2.weight`). What does the network compute at
-#    the start, and how long is its gradient at each block? (To check: the same number at all blocks but the last. Why
-#    not at the last one, too?)
-# 3. Replace $x + F(x)$ by $\frac12 (x + F(x))$. What happens to the path that goes through no block? (To check: after
-#    $L$ blocks it carries $2^{-L}$; measure the length of the gradients.)
-# 4. In the first experiment scale the random matrices to $I + J$ instead of $I + J/\sqrt L$. How many directions
-#    survive? What does that say about residual networks without batch norm? (To check: far fewer than with the root.)
+# Replace `None` in the last cells; the assertions say whether you are right. The others are experiments: what you
+# should find stands in brackets.
+#
+# 1. How many of the $2^{14}$ paths of our network go through exactly seven blocks?
+# 2. Replace $x + F(x)$ by $\frac12 (x + F(x))$. By which factor is the path that goes through no block shortened after
+#    14 blocks? (Measure the gradients, too.)
+# 3. How many convolutions has ResNet-34, whose stages have 3, 4, 6 and 3 blocks? Where is its name from?
+# 4. Print the cosines at the first block for 3, 7 and 20 plain blocks. How deep may a plain network be? (With 20 blocks
+#    the cosine is 0, give or take 0.05, while that of 20 residual ones is above 0.9.)
+# 5. Start the last batch norm of each residual block with weight 0 (`bn2.weight`). What does the network compute at
+#    the start, and how long is its gradient at each block? (The same number at all blocks but the last. Why not there?)
+# 6. In the first experiment take $I + J$ instead of $I + J/\sqrt L$. How many directions survive? What does that say
+#    about residual networks without batch norm? (8 of 64 instead of 55.)
+
+# %%
+answer_1 = None
+answer_2 = None
+answer_3 = None
+
+# %%
+assert answer_1 in (None, math.comb(14, 7))
+assert answer_2 in (None, 2.0**-14)
+assert answer_3 in (None, 1 + 2 * (3 + 4 + 6 + 3) + 3)

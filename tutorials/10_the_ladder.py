@@ -273,15 +273,32 @@ assert relative_error(y, exact) < 10 * better
 # %% [markdown]
 # ## Exercises
 #
-# 1. Count the operations of both transforms for $C = K = 64$ and $m = 4$, as sums of $6\times6$ matrix products, and
-#    add them to the 36 products. What is left of the factor 4? (To check: $B^\top d\,B$ is $2\cdot 6^3$ multiply-adds a
-#    tile and channel if nothing is known of the zeros in $B$; you should find about 2.5, and more if zeros count.)
-# 2. Find $A^\top$, $G$ and $B^\top$ of $F(3, 2)$, three outputs of *two* taps. (To check: change one number in
-#    `winograd_matrices`. How are they related to those of $F(2, 3)$?)
-# 3. What is the intensity of a $1\times1$ convolution with 16 channels in and out, of any large image? Where does it
-#    lie on the roofline of your machine? (To check: $2 \cdot 16 \cdot 16 / (4 \cdot 32) = 4$, and
-#    `work.convolution((1, 16, 56, 56), (16, 1, 1), padding=0).intensity`.)
-# 4. A NaN in one pixel: which outputs of the formula are NaN, which of Winograd's? (To check: 9 and 36 for $m = 4$, for
-#    a pixel that lies in one tile only.)
-# 5. Choose other points for $m = 6$, and try to halve the error. (To check: this is an open game; powers of two keep
-#    the matrices exact, small powers keep $V$ tame.)
+# Replace `None` in the last cells; the assertions say whether you are right. The others are experiments: what you
+# should find stands in brackets.
+#
+# 1. $F(m, r)$: $m$ outputs of $r$ taps, in one dimension. How many products does Winograd's way need? (Change one
+#    number in `winograd_matrices`, and try $F(3, 2)$. How are its matrices related to those of $F(2, 3)$?)
+# 2. What is the intensity of a $1\times1$ convolution with 16 channels in and out, of a large image? Where does it lie
+#    on the roofline of your machine?
+# 3. One pixel, in one channel, is NaN, and lies in one tile only. How many outputs of a channel are NaN by the formula,
+#    how many by Winograd with $m = 4$?
+# 4. Count the multiply-adds of the three transforms for $C = K = 64$ and $m = 4$, as dense matrix products, and add
+#    them to the 36 products, for one tile. What is left of the factor 4? (Without the kernels' transform, which is
+#    shared by all tiles: about 3, and more since many entries of the matrices are 0 or 1.)
+# 5. Choose other points for $m = 6$, and try to halve the error. (An open game: powers of two keep the matrices exact,
+#    small powers keep $V$ tame.)
+
+# %%
+answer_1 = None  # a function of (m, r)
+answer_2 = None  # operations a byte
+answer_3 = None  # (by the formula, by Winograd)
+
+# %%
+assert answer_1 is None or all(answer_1(m, r) == m + r - 1 for m in (2, 3, 4) for r in (2, 3, 5))
+assert answer_2 is None or np.isclose(
+    answer_2, work.convolution((1, 16, 128, 128), (16, 1, 1), padding=0).intensity, rtol=0.02
+)
+spoiled = x32[:4, :12, :12].copy()
+spoiled[0, 2, 2] = np.nan
+many = [int(np.isnan(y[0]).sum()) for y in (naive(spoiled, w), winograd(spoiled, w, 4, POINTS[4]))]
+assert answer_3 in (None, tuple(many))

@@ -8,6 +8,7 @@
 # emulator, which compiles it for the CPU (that part needs `g++`).
 
 # %%
+import itertools
 import os
 import shutil
 import subprocess
@@ -336,15 +337,33 @@ assert refused
 # %% [markdown]
 # ## Exercises
 #
-# 1. In how many of the 24 orders of threads 0 to 3 does the kernel without the second barrier give the right sum? (To
-#    check: 0 must come after 1 and 2, and 1 after 3: in 3 of them. Try all, with `itertools.permutations`.)
-# 2. Sum 1,000 numbers with 64 threads: each thread first adds up every 64th number for itself. (To check: the result
-#    for `np.ones(1000)` is 1000. Why every 64th, and not 16 neighbours? Count lines.)
-# 3. What is the smallest tile for which the product in float32 does more operations a byte than the edge of your
-#    machine's roofline (tutorial 10)? (To check: $T/4$ operations a byte; an H200 has its edge near 14, without tensor
-#    cores.)
-# 4. In `product`, forget the second barrier in the tiled loop. Which orders of the emulator find it? (To check: also
-#    with `watch`, adapted; it must name one of the two lines that write to shared memory.)
-# 5. [own_cuda_kernel.py](own_cuda_kernel.py) has a convolution with a patch in shared memory, used in a network. How
-#    often is each pixel fetched there, and how often in `naive.cu`? (To check: $(T+2)^2/T^2$ against 9, for each output
-#    channel.)
+# Replace `None` in the last cells; the assertions say whether you are right. The others are experiments: what you
+# should find stands in brackets.
+#
+# 1. In how many of the 24 orders of threads 0 to 3 does the kernel without the second barrier give the right sum?
+#    (First think: which thread must come after which others?)
+# 2. 1,024 numbers are to be added by 64 threads. A thread can take 16 neighbours, or every 64th number. How many lines
+#    come for the first numbers of a warp, in both cases?
+# 3. How many numbers are fetched from the large memory for a product of two $32 \times 32$ matrices in tiles of
+#    $16 \times 16$?
+# 4. In `product`, forget the second barrier in the tiled loop. Which orders of the emulator find it? (Try `schedule` 0
+#    to 3; and `watch`, adapted, must name a line that writes to shared memory.)
+# 5. `own_cuda_kernel.py`, beside this tutorial, has a convolution with a patch in shared memory, used in a network. How
+#    often is each pixel fetched there, and how often in `naive.cu`? ($(T+2)^2/T^2$ against 9, for each output channel.)
+
+# %%
+answer_1 = None
+answer_2 = None  # (16 neighbours, every 64th)
+answer_3 = None
+
+# %%
+good = 0
+for first in itertools.permutations(range(4)):
+    y = np.full(1, np.nan)
+    launch(
+        block_sum("second"), 1, 8, np.arange(1.0, 9), y, order=lambda t, f=first: [*f, *sorted(t)[4:]] if 0 in t else t
+    )
+    good += y[0] == 36
+assert answer_1 in (None, good)
+assert answer_2 in (None, (lines(16 * warp), lines(warp)))
+assert answer_3 in (None, 2 * 32**3 // 16)

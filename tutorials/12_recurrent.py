@@ -90,6 +90,33 @@ print(
 )
 
 # %% [markdown]
+# `minicnn.explain` writes such a sum out, for any entry of any gradient: here for $\partial L/\partial W_{hh}$ at $(2,
+# 5)$, in a network that puts out the last state (and begins with $h_0 = 0$).
+
+
+# %%
+class Last(nn.Module):
+    """The last state of a recurrent layer with our weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.RNN(inputs, hidden, bias=False)
+        self.rnn.weight_ih_l0, self.rnn.weight_hh_l0 = nn.Parameter(w_ih), nn.Parameter(w_hh)
+
+    def forward(self, x):
+        """(T, N, I) -> (N, H)."""
+        return self.rnn(x)[0][-1]
+
+
+explained = minicnn.explain(
+    Last(), x[:, None], 0, layer="rnn", at=(2, 5), grad="w_hh", loss_function=lambda y, _: (y * Tensor(wish)).sum()
+)
+show(explained)
+h = forward(x, np.zeros(hidden), w_ih, w_hh)
+_, alpha = backward(dh, h, w_hh)
+assert np.allclose(sorted(term.value for term in explained.terms), sorted(alpha[:, 2] * h[:-1, 5]))
+
+# %% [markdown]
 # The last steps have nearly all the say. Why?
 #
 # ## Vanishing and exploding
@@ -285,14 +312,29 @@ assert known["LSTM"][1] < 0.6
 #
 # ## Exercises
 #
-# 1. Make $W_{hh}$ in the second experiment an orthogonal matrix (`np.linalg.qr`). What is the length of the message for
-#    small states, exactly? (To check: $\lVert\delta\rVert$ is the same at all steps, to rounding.)
-# 2. $W = \begin{pmatrix}0.9 & 5\\ 0 & 0.9\end{pmatrix}$ has $\rho = 0.9$. How long is $\lVert W^k \rVert$ for
-#    $k = 1, 10, 100$? Spectral radius or norm: which speaks about the first steps, and which about the end? (To check:
-#    it grows beyond 19 before it falls.)
-# 3. *Truncated* backpropagation stops the message after $k$ steps. In `backward` set the message to zero at one step.
-#    Which terms of the sum for $dW_{hh}$ change? (To check: exactly those before the cut become 0.)
-# 4. Derive $\partial L/\partial f_t$ from $\delta c_t = \partial L/\partial c_t$. (To check:
-#    $\delta c_t \odot c_{t-1}$; then through the sigmoid, as in `minicnn/ops/lstm/__init__.py`.)
-# 5. Give the RNN of the memory task an orthogonal $W_{hh}$ (`layer.weight_hh_l0.array[:] = q`). How far back does it
-#    remember now? (To check: try 24 letters with several seeds; compare with the default.)
+# Replace `None` in the last cells; the assertions say whether you are right. The others are experiments: what you
+# should find stands in brackets.
+#
+# 1. Which bias of the forget gate leaves half of the cell after 24 steps, if nothing else moves the gate?
+# 2. $W = \begin{pmatrix}0.85 & 5\\ 0 & 0.85\end{pmatrix}$ has $\rho = 0.85$. For which $k$ is the norm of $W^k$
+#    largest? Spectral radius or norm: which speaks about the first steps, and which about the end?
+# 3. Derive $\partial L/\partial f_t$ from $\delta c_t = \partial L/\partial c_t$: write it as a function of `dc` and of
+#    the cell before.
+# 4. Make $W_{hh}$ in the second experiment an orthogonal matrix (`np.linalg.qr`). What is the length of the message for
+#    small states, exactly? (The same at all steps, to rounding.)
+# 5. *Truncated* backpropagation stops the message after $k$ steps. In `backward` set the message to zero at one step.
+#    Which terms of the sum for $dW_{hh}$ change? (Exactly those before the cut become 0.)
+# 6. Give the RNN of the memory task an orthogonal $W_{hh}$ (`layer.weight_hh_l0.array[:] = q`), and try 40 letters with
+#    several seeds. How far back does it remember, compared with the default?
+
+# %%
+answer_1 = None  # a bias
+answer_2 = None  # a number of steps
+answer_3 = None  # a function of (dc, c_before)
+
+# %%
+half = 0.5 ** (1 / 24)
+assert answer_1 is None or np.isclose(answer_1, np.log(half / (1 - half)), rtol=0.01)
+powers = [np.linalg.norm(np.linalg.matrix_power(np.array([[0.85, 5], [0, 0.85]]), k), 2) for k in range(1, 30)]
+assert answer_2 in (None, 1 + int(np.argmax(powers)))
+assert answer_3 is None or np.allclose(answer_3(np.array([2.0, -1.0]), np.array([0.5, 3.0])), [1.0, -3.0])

@@ -232,14 +232,28 @@ show(drawn, "13-decoded-images")
 # %% [markdown]
 # ## Exercises
 #
-# 1. Show that $\partial\mathrm{KL}/\partial\mu = \mu$ and $\partial\mathrm{KL}/\partial\ell = \frac12(e^\ell - 1)$.
-#    Where is the minimum? (To check: `F.gaussian_kl(...).sum().backward()`; at $\mu = 0$, $\ell = 0$.)
-# 2. A tighter bound: draw $K$ codes for each image and take $\ln \frac1K\sum_k p(x|z_k)p(z_k)/q(z_k|x)$. (To check: for
-#    $K = 1$ its mean is the ELBO; it grows with $K$ and comes near the $\ln p(x)$ of the grid: Burda et al. 2016.)
-# 3. Weight the KL with $\beta = 4$ (`learn(4.0)`). What happens to reconstruction, KL, and the plane? (To check: the KL
-#    falls, the reconstruction rises, and $-\mathrm{ELBO}$, both with weight 1, cannot be better than for $\beta = 1$ by
-#    more than chance.)
-# 4. A program that is printed in a course takes mean and log-variance from the *same* output, and leaves out the KL.
-#    Write its `encode` and train it. What does it learn? (To check: `tutorials/documents/autoencoder.py` has it.)
-# 5. Why is the gap in this tutorial not 0? What would $q$ need in order to close it? (To check: look at
-#    $p(z|x)$ of one image on the grid, `np.exp(log_joint[0] - log_p[0]).reshape(161, 161)`: is it a Gaussian?)
+# Replace `None` in the last cells; the assertions say whether you are right. The others are experiments: what you
+# should find stands in brackets.
+#
+# 1. Derive $\partial\mathrm{KL}/\partial\mu$ and $\partial\mathrm{KL}/\partial\ell$ for $\ell = \ln\sigma^2$. Where is
+#    the minimum?
+# 2. A tighter bound: draw $K$ codes for each image and take $\ln \frac1K\sum_k p(x|z_k)\,p(z_k)/q(z_k|x)$. Write it, so
+#    that nothing overflows, as a function of the logarithms of those quotients. (For $K = 1$ its mean is the ELBO; it
+#    grows with $K$ and comes near the $\ln p(x)$ of the grid: Burda et al. 2016.)
+# 3. Weight the KL with $\beta = 4$ (`learn(4.0)`). What happens to reconstruction, KL, and the plane? (The KL falls,
+#    the reconstruction rises, and $-\mathrm{ELBO}$, both with weight 1, is not better than for $\beta = 1$.)
+# 4. A listing that is often seen takes mean and log-variance from the *same* output, and leaves out the KL. Write its
+#    `encode` and train it. What does it learn? (`tutorials/documents/autoencoder.py` has it.)
+# 5. Why is the gap in this tutorial not 0? What would $q$ need in order to close it? (Look at $p(z|x)$ of one image,
+#    `np.exp(log_joint[0] - log_p[0]).reshape(161, 161)`: is it a Gaussian with upright axes?)
+
+# %%
+answer_1 = None  # a function of (mu, l): the two derivatives
+answer_2 = None  # a function of an array (K,)
+
+# %%
+if answer_1 is not None:
+    mean, log_variance = (Tensor(np.array([value]), requires_grad=True) for value in (0.7, -1.2))
+    F.gaussian_kl(mean, log_variance).sum().backward()
+    assert np.allclose(answer_1(0.7, -1.2), [mean.grad.item(), log_variance.grad.item()])
+assert answer_2 is None or np.isclose(answer_2(np.log([1.0, 2.0, 6.0]) - 2000), np.log(3) - 2000)
