@@ -41,7 +41,7 @@ def relu() -> Drawing:
     d = Drawing(360, 150, "ReLU (left) and its slope (right), which is 0 up to and including x = 0, and 1 beyond.")
     place = _axes(d, (10, 20, 150, 110), (-2, 2), (-0.4, 2))
     d.curve([place(-2, 0), place(0, 0), place(2, 2)])
-    d.text(52, 34, "y = max(x, 0)", "name")
+    d.text(80, 34, "y = max(x, 0)", "name", "end")
     place = _axes(d, (200, 20, 150, 110), (-2, 2), (-0.4, 2))
     d.curve([place(-2, 0), place(0, 0)])
     d.curve([place(0, 1), place(2, 1)])
@@ -59,9 +59,9 @@ def mse() -> Drawing:
     )
     place = _axes(d, (30, 16, 300, 124), (-2.2, 2.2), (-0.5, 4.6))
     _plot(d, place, lambda x: x * x, (-2.1, 2.1))
-    d.curve([place(0.8, 0.96), place(2.15, 5 * 0 + 1.44 + 2.4 * 0.95)], "slope")
+    d.curve([place(0.8, 0.48), place(2.15, 1.44 + 2.4 * 0.95)], "slope")
     d.circle(*place(1.2, 1.44), 4, "dot")
-    d.text(place(0.55, 1.5)[0], place(0, 1.55)[1], "slope 2 (x - t)", "note", "end")
+    d.text(*place(1.3, 0.9), "slope 2 (x - t)", "note", "start")
     d.text(place(0, 0)[0], 152, "t", "name")
     return d
 
@@ -76,7 +76,7 @@ def cross_entropy() -> Drawing:
     x, y = place(0.1, math.log(10))
     d.circle(x, y, 4, "dot")
     d.text(x + 8, y - 8, "10 classes, nothing learned: log 10 = 2.303", "note", "start")
-    d.text(*place(0.5, -0.5), "p", "name")
+    d.text(place(0.75, 0)[0], place(0, 0)[1] + 12, "p", "name")
     d.text(18, 20, "loss", "name")
     for p in (0, 0.5, 1):
         d.text(place(p, 0)[0], place(p, 0)[1] + 12, f"{p:g}", "note")
@@ -108,9 +108,9 @@ def updates() -> Drawing:
     d = Drawing(
         360,
         178,
-        "24 steps in a valley 12 times as steep across as along: SGD (dashed), and with momentum 0.7 (solid).",
+        "24 steps of one rate in a valley 20 times as steep across as along: SGD (dashed), and with momentum 0.5.",
     )
-    steep, rate, keep = 12.0, 0.14, 0.7
+    steep, rate, keep = 20.0, 0.08, 0.5
 
     def place(a: float, b: float) -> tuple[float, float]:
         return 330 - a * 52, 84 - b * 44
@@ -123,10 +123,7 @@ def updates() -> Drawing:
         for _ in range(24):
             points.append(place(*w))
             v = [momentum * v[0] + w[0], momentum * v[1] + steep * w[1]]
-            w = [
-                w[0] - rate * (1 - momentum if momentum else 1) * v[0],
-                w[1] - rate * (1 - momentum if momentum else 1) * v[1],
-            ]
+            w = [w[0] - rate * v[0], w[1] - rate * v[1]]
         d.curve(points, kind)
     d.circle(*place(0, 0), 4, "dot")
     return d

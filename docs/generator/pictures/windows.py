@@ -51,7 +51,7 @@ def conv_transpose2d() -> Drawing:
     d.text(204 + 2.5 * SIDE, 18, "y", "name")
     d.rect(204, 30, 3 * SIDE, 3 * SIDE, "window")
     d.rect(204 + 2 * SIDE, 30, 3 * SIDE, 3 * SIDE, "window dashed")
-    d.text(204, 160, "stride 2: the copies share a column", "note", "start")
+    d.text(314, 160, "stride 2: the copies share a column", "note", "end")
     return d
 
 
