@@ -84,9 +84,9 @@ class Site:
             return target
         name, anchor, fragment = target.partition("#")
         place = posixpath.normpath(posixpath.join(posixpath.dirname(source), name))
-        found = self.places.get(place) or self._copy(place)
+        found = self.places.get(place) or self.places.get(f"{place}/README.md") or self._copy(place)
         if found is None:
-            raise BrokenLinkError(f"{source}: {target} leads nowhere")
+            raise BrokenLinkError(f"{source}: {target} leads to no page and no file of the site")
         return posixpath.relpath(found, posixpath.dirname(page) or ".") + anchor + fragment
 
     def _copy(self, place: str) -> str | None:
