@@ -16,7 +16,6 @@ import argparse
 import json
 import platform
 import statistics
-import tempfile
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,11 @@ import numba
 import numpy as np
 from tqdm import tqdm
 from transfer import into
+from without_files import finetune
 
 import minicnn
 from minicnn.files import write_atomically
-from minicnn.training.finetune import Settings, finetune
+from minicnn.training.finetune import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "finetuning_well.json"
@@ -57,8 +57,8 @@ def measure(
     for name, recipe in RECIPES.items():
         row: dict[str, list[float]] = {"accuracy": [], "macro_f1": [], "seconds": []}
         for seed in range(seeds):
-            with tempfile.TemporaryDirectory() as out:
-                settings = Settings(
+            result = finetune(
+                Settings(
                     data=folder,
                     weights=weights,
                     epochs=epochs,
@@ -66,12 +66,13 @@ def measure(
                     input_size=size,
                     batch_size=BATCH,
                     seed=seed,
-                    out=Path(out) / "run",
                     **recipe,
                 )
-                result = finetune(settings, announce=None)
-            for key, values in row.items():
-                values.append(getattr(result.rows[-1], key))
+            )
+            outcome = result.outcomes[-1]
+            row["accuracy"].append(outcome.evaluation.metrics.accuracy)
+            row["macro_f1"].append(outcome.evaluation.metrics.macro_f1)
+            row["seconds"].append(outcome.seconds)
             bar.update()
         rows[name] = row
         print(line(name, row, rows[PLAIN]), flush=True)
