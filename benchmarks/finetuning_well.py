@@ -37,14 +37,17 @@ MARKERS = "<!-- fine-tuning well: made by benchmarks/finetuning_well.py -->", "<
 WEIGHTS = "resnet18-tinyimagenet-64"
 BATCH = 16
 PLAIN = "plain"
+ONE: dict[str, Any] = {"head_first": False, "rates_by_depth": 1, "freeze_bn": "none"}
 RECIPES: dict[str, dict[str, Any]] = {
-    PLAIN: {"head_first": False},
-    "head first": {"head_first": True},
-    "rates by depth 0.5": {"head_first": False, "rates_by_depth": 0.5},
-    "unfreezing gradually": {"head_first": False, "unfreeze": "gradually"},
-    "statistics of batch norm frozen": {"head_first": False, "freeze_bn": "statistics"},
-    "batch norm frozen": {"head_first": False, "freeze_bn": "all"},
-    "all of these": {"head_first": True, "rates_by_depth": 0.5, "unfreeze": "gradually", "freeze_bn": "all"},
+    PLAIN: ONE,
+    "head first": {**ONE, "head_first": True},
+    "rates by depth 0.3": {**ONE, "rates_by_depth": 0.3},
+    "unfreezing gradually": {**ONE, "unfreeze": "gradually"},
+    "statistics of batch norm frozen": {**ONE, "freeze_bn": "statistics"},
+    "batch norm frozen": {**ONE, "freeze_bn": "all"},
+    "the default: head first, 0.3, statistics frozen": {},
+    "all of these": {"head_first": True, "rates_by_depth": 0.3, "unfreeze": "gradually", "freeze_bn": "all"},
+    "only the head": {"freeze": "backbone"},
 }
 
 

@@ -35,9 +35,9 @@ def finetune(settings: Settings) -> Gone:
         settings.compares,
         photographs=photographs,
         head_first=settings.trains_head_first,
-        rates_by_depth=settings.rates_by_depth,
+        rates_by_depth=settings.depth_factor,
         unfreeze=settings.unfreeze,
-        freeze_bn=settings.freeze_bn,
+        freeze_bn=settings.batch_norm_kept,
     )
     weights = settings.weights or default_weights(photographs, print)
     pretrained = Pretrained(weights, input_size=settings.input_size)
