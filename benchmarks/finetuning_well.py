@@ -1,6 +1,6 @@
 """What each way of fine-tuning brings: ants against bees, five seeds.
 
-    python benchmarks/finetuning_well.py ../shared/data/hymenoptera_160       # weights for photographs; an hour or so
+    python benchmarks/finetuning_well.py ../shared/data/hymenoptera_160       # weights for photographs; some ten minutes
     python benchmarks/finetuning_well.py FOLDER --weights FILE --seeds 2 --epochs 2 --per-class 10 --dry-run
 
 Each row adds one setting of `minicnn finetune` to the plain one (all layers at once, at one rate, from a new head), and
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--weights", default=WEIGHTS)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--per-class", type=int, help="images of each class to train on; all without")
     parser.add_argument("--size", type=int, help="height and width of the images; those of the weights without")
     parser.add_argument("--dry-run", action="store_true", help="write no file")
