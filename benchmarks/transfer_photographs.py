@@ -13,16 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import tempfile
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 from transfer import into_readmes, versions
+from without_files import finetune
 
 from minicnn.files import write_atomically
-from minicnn.training.finetune import Settings, finetune
+from minicnn.training.finetune import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "transfer_photographs.json"
@@ -41,13 +41,12 @@ def measure(folder: Path, seeds: int, weights: str, sizes: tuple[int, ...] = SIZ
         ways: dict[str, dict[str, list[float]]] = {}
         for seed in range(seeds):
             settings = {"data": folder, "weights": weights, "input_size": size, "epochs": epochs, "per_class": amount}
-            with tempfile.TemporaryDirectory() as out:
-                chosen = Settings(**settings, batch_size=BATCH, seed=seed, compare=True, out=Path(out) / "run")
-                result = finetune(chosen, announce=None)
-            for row in result.rows:
-                way = ways.setdefault(row.way, {"accuracy": [], "macro_f1": [], "seconds": []})
-                for name, values in way.items():
-                    values.append(getattr(row, name))
+            result = finetune(Settings(**settings, batch_size=BATCH, seed=seed, compare=True))
+            for outcome in result.outcomes:
+                way = ways.setdefault(outcome.way.name, {"accuracy": [], "macro_f1": [], "seconds": []})
+                way["accuracy"].append(outcome.evaluation.metrics.accuracy)
+                way["macro_f1"].append(outcome.evaluation.metrics.macro_f1)
+                way["seconds"].append(outcome.seconds)
             bar.update()
         cells.append({"size": size, "epochs": epochs, "per_class": amount, "images": result.train_images, "ways": ways})
         print(line(cells[-1]), flush=True)

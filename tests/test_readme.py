@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minicnn import weights
 from minicnn.cli import app
 from minicnn.models import resnet18
 
@@ -67,16 +69,21 @@ def test_the_chinese_readme_says_the_same(what: str) -> None:
     assert len(english) >= 3
 
 
-def benchmark(name: str) -> Any:
-    """A module of `benchmarks/`; they import each other."""
-    if str(ROOT / "benchmarks") not in sys.path:
-        sys.path.append(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+def program(folder: str, name: str) -> Any:
+    """A module of a folder whose modules import each other."""
+    if str(ROOT / folder) not in sys.path:
+        sys.path.append(str(ROOT / folder))
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def benchmark(name: str) -> Any:
+    """A module of `benchmarks/`."""
+    return program("benchmarks", name)
 
 
 def test_the_table_is_the_one_that_was_measured() -> None:
@@ -86,6 +93,31 @@ def test_the_table_is_the_one_that_was_measured() -> None:
     accuracy = {name: sum(way["accuracy"]) / len(way["accuracy"]) for name, way in result["ways"].items()}
     assert len(result["ways"]["fine-tuned"]["accuracy"]) >= 5
     assert accuracy["fine-tuned"] > accuracy["from scratch"]
+
+
+def test_the_table_of_photographs_is_the_one_that_was_measured() -> None:
+    photographs = benchmark("transfer_photographs")
+    result = json.loads(photographs.RESULT.read_text())
+    start, end = photographs.MARKERS
+    assert f"{start}\n{photographs.table(result)}\n{end}" in README
+    cells = {(cell["size"], cell["epochs"], cell["per_class"]): cell["ways"] for cell in result["cells"]}
+    assert set(cells) == {(s, e, n) for s in (64, 160) for e in (4, 12) for n in (10, 30, None)}
+    for ways in cells.values():
+        means = {name: np.mean(way["accuracy"]) for name, way in ways.items() if len(way["accuracy"]) == 5}
+        assert min(means["frozen features"], means["fine-tuned"]) > means["from scratch"]
+
+
+def test_the_page_of_the_weights_is_the_one_that_was_made() -> None:
+    folder = ROOT / "weights"
+    page, made = (folder / "README.md").read_text(), program("weights", "page")
+    path = folder / f"{made.NAME}.h5"
+    info, content = weights.describe(path), path.read_bytes()
+    torch = json.loads(made.TORCH.read_text())
+    text = made.page(info, len(content), hashlib.sha256(content).hexdigest(), torch)
+    assert f"{made.MARKERS[0]}\n{text}\n{made.MARKERS[1]}" in page
+    assert (info.accuracy or 0) >= 0.4
+    ours = {row["epoch"]: row for row in info.log}
+    assert all(abs(row["loss"] - ours[row["epoch"]]["loss"]) < 0.05 for row in torch["log"])
 
 
 def test_the_losses_are_those_that_were_measured() -> None:

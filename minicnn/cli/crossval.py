@@ -47,12 +47,16 @@ def crossval(
         ),
     ] = None,
     rates_by_depth: Annotated[
-        float | None, typer.Option(help="Rate of each stage over that of the one above it.", show_default="1")
+        float | None,
+        typer.Option(help="Rate of each stage over that of the one above it.", show_default="as for finetune"),
     ] = None,
     unfreeze: Annotated[str, typer.Option(help="at once, or gradually: from the head down.")] = "at once",
     freeze_bn: Annotated[
-        str, typer.Option(help="What of batch norm stays: none, statistics, parameters or all.")
-    ] = "none",
+        str | None,
+        typer.Option(
+            help="What of batch norm stays: none, statistics, parameters or all.", show_default="as for finetune"
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu or cuda.")] = "cpu",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     resume: Annotated[

@@ -72,6 +72,7 @@ class Autoencoder(nn.Module):
         Numbers in a code.
     """
 
+    heads: tuple[str, ...] = ()  # no classes, so nothing that other classes would replace
     features: nn.Sequential
     mean: nn.Linear
     log_variance: nn.Linear
@@ -302,7 +303,7 @@ def vae(
         "hidden1": hidden1,
         "hidden2": hidden2,
     }
-    return make("vae", VAE, weights, heads=(), **given)
+    return make("vae", VAE, weights, heads=VAE.heads, **given)
 
 
 def conv_vae(
@@ -323,4 +324,4 @@ def conv_vae(
         A weights file (`minicnn.weights`).
     """
     given: dict[str, Any] = {"image_size": image_size, "in_channels": in_channels, "latent": latent, "width": width}
-    return make("conv_vae", ConvVAE, weights, heads=(), **given)
+    return make("conv_vae", ConvVAE, weights, heads=ConvVAE.heads, **given)

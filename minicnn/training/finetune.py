@@ -66,9 +66,9 @@ def finetune(
         settings.compares,
         photographs=settings.data is not None,
         head_first=settings.trains_head_first,
-        rates_by_depth=settings.rates_by_depth,
+        rates_by_depth=settings.depth_factor,
         unfreeze=settings.unfreeze,
-        freeze_bn=settings.freeze_bn,
+        freeze_bn=settings.batch_norm_kept,
     )
     weights = settings.weights or default_weights(settings.data is not None, say)
     pretrained = Pretrained(weights, input_size=settings.input_size)
@@ -176,6 +176,9 @@ def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: li
     asked = {item.name: getattr(settings, item.name) for item in fields(settings)}
     for name in ("data", "out"):
         asked[name] = None if asked[name] is None else shown_path(asked[name])
+    stages = {"rates_by_depth": settings.depth_factor or 1, "freeze_bn": settings.batch_norm_kept}
+    if settings.freeze == "backbone":  # which has none
+        stages = {}
     asked["weights"] = pretrained.path.name if settings.weights is None else shown_path(pretrained.path)
     return {
         "settings": {
@@ -183,6 +186,7 @@ def _tables(settings: Settings, pretrained: Pretrained, source: Source, ways: li
             "compare": settings.compares,
             "augment": settings.augments,
             "head_first": settings.trains_head_first,
+            **stages,
         },
         "data": {
             "name": source.name,

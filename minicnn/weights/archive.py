@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -176,9 +177,14 @@ def read_arrays(content: Content, keep: Callable[[str], bool] = lambda name: Tru
 
 
 def _chunk(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Whole rows along the first axis, up to a MiB; checksums are kept for each chunk."""
+    """Whole rows along the first axis, up to a MiB, in equal parts: all chunks take their whole size in the file.
+
+    Checksums are kept for each chunk.
+    """
     row = int(np.prod(shape[1:])) * itemsize
-    return (max(1, min(shape[0], CHUNK_BYTES // max(1, row))), *shape[1:])
+    most = max(1, CHUNK_BYTES // max(1, row))
+    chunks = math.ceil(shape[0] / most) or 1
+    return (max(1, math.ceil(shape[0] / chunks)), *shape[1:])
 
 
 def _digest(arrays: Iterable[tuple[str, np.ndarray]], attributes: Mapping[str, str]) -> str:

@@ -33,7 +33,13 @@ class Own:
     most_bytes: int
 
 
-OWN: dict[str, Own] = {}
+OWN = {
+    "resnet18-tinyimagenet-64": Own(
+        "resnet18-tinyimagenet-64.h5",
+        "d1a9ccc82406b8b3bcf13f33d467eba2a3b4f28c9ed3000e0b72d036e07e0831",
+        22_722_963,
+    ),
+}
 
 
 def fetch_own(name: str) -> Path:

@@ -67,6 +67,8 @@ def test_digits_three_ways(tmp_path, tiny_weights):
         "freeze": "backbone",
         "lr": 0.03,
         "head_first": False,
+        "unfreeze": "at once",
+        "freeze_bn": "none",
     }
     assert settings["network"]["architecture"] == "tiny"
     assert settings["data"]["train_images"] == 30

@@ -356,7 +356,7 @@ def test_embedded_weights_have_a_name_and_are_sound():
         assert weights.find(name) == file
         state, said = weights.read(file)
         assert len(said.classes) == state["fc.bias"].size == said.arguments["num_classes"]
-        assert said.accuracy > 0.5
+        assert said.accuracy >= 0.4  # of 10 and of 199 classes
         assert said.licence
 
 

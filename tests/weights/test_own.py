@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from minicnn.training.pretrained import DEFAULT, PHOTOGRAPHS, default_weights
 from minicnn.weights import embedded, own
 
 pytest.importorskip("pooch")
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 CONTENT = b"as if it were weights" * 100
 
 
@@ -84,3 +86,10 @@ def test_without_the_weights_for_photographs_the_small_ones_are_taken_and_that_i
     assert lines[0].startswith("the weights for photographs are not here, small ones for grey pictures are taken")
     monkeypatch.setattr(embedded, "available", lambda: {PHOTOGRAPHS: None})
     assert default_weights(True, lines.append) == PHOTOGRAPHS
+
+
+@pytest.mark.parametrize("name", own.OWN)
+def test_what_can_be_fetched_is_what_lies_in_the_source_tree(name):
+    content = (WEIGHTS / own.OWN[name].file).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == own.OWN[name].sha256
+    assert len(content) == own.OWN[name].most_bytes

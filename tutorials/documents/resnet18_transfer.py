@@ -10,7 +10,7 @@ What is other than in the printed listing, and why:
 - Printed, each epoch ends with the last batch's loss. A mean over all images is printed here, and the accuracy on
   images that the network has not learned from: the training loss alone cannot tell learning from memorising.
 - Mean and standard deviation of `Normalize` are those of the weights' own training (they stand in the weights file):
-  ImageNet's are right only for weights from ImageNet. So is the size: 32 x 32 here, not 224.
+  ImageNet's are right only for weights from ImageNet. So is the size: 32 x 32 or 64 x 64 here, not 224.
 - `model.train()` and `model.eval()` are called: batch norm does something else in each.
 - The seed is set. The printed listing gives another result each time.
 """
@@ -74,7 +74,8 @@ with tempfile.TemporaryDirectory() as temporary:
     test_loader = data.DataLoader(test, batch_size=128, num_workers=2)
 
     criterion = nn.CrossEntropyLoss()
-    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    # The weights know photographs already, and few images must not teach them too fast; they have seen no digits.
+    optimizer = optim.Adam(model.parameters(), lr=1e-4 if is_real else 1e-3)
     before = accuracy(model, test_loader)
     losses = []
     for epoch in range(EPOCHS):
@@ -95,4 +96,4 @@ with tempfile.TemporaryDirectory() as temporary:
     print(f"accuracy {after:.1%} on {len(test)} images that were not learned from, {EPOCHS} epochs on {len(train)}")
     contact_sheet(data.ImageFolder(root / "val"), images=6, size=64).save("resnet18_transfer.png")
     assert losses[-1] < losses[0]
-    assert after > (0.65 if is_real else 0.9)
+    assert after > (0.7 if is_real else 0.9)
