@@ -1,6 +1,6 @@
 """What each way of fine-tuning brings: ants against bees, five seeds.
 
-    python benchmarks/finetuning_well.py ../shared/data/hymenoptera_160       # weights for photographs; some ten minutes
+    python benchmarks/finetuning_well.py ../shared/data/hymenoptera_160     # weights for photographs; some ten minutes
     python benchmarks/finetuning_well.py FOLDER --weights FILE --seeds 2 --epochs 2 --per-class 10 --dry-run
 
 Each row adds one setting of `minicnn finetune` to the plain one (all layers at once, at one rate, from a new head), and
