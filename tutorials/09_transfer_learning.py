@@ -233,8 +233,8 @@ assert all(share < 1 for name, share in moved.items() if name != "fc")
 #    network?
 # 2. Training the head for 100 epochs on cached features takes one forward pass an image. Count a backward pass as two
 #    forward passes: by which factor is that less than 100 epochs of fine-tuning?
-# 3. Give the network images with mean 0 and deviation 1 (of these images) instead of the weights' own, and then `x + 3`,
-#    as if somebody had forgotten the mean. What becomes of the features of each stage? (Nothing reports an error.)
+# 3. Give the network images with mean 0 and deviation 1 (of these images) instead of the weights' own, and then `x +
+#    3`, as if somebody had forgotten the mean. What becomes of the features of each stage? (Nothing reports an error.)
 # 4. Take the frozen network in training mode for the features, so that batch norm uses the statistics of the *digits*.
 #    Better or worse than those of clothes? And why may an image then not be classified alone?
 # 5. Let the digits stand in the middle (`top = left = 6`). Who wins now, and what does that say about tutorial 7's
