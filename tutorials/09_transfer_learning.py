@@ -126,10 +126,10 @@ assert accuracy_of["clothes"][-1] < best, "the last stage knows too much about c
 # %%
 drawn, ax = figure(6, 3)
 for (kind, shares), style in zip(accuracy_of.items(), LINES, strict=False):
-    ax.plot(STAGES, shares, label=f"network knows: {kind}", **style)
+    ax.plot(STAGES, shares, label=f"features of {kind} weights" if kind == "random" else f"features of {kind}", **style)
 ax.axhline(on_pixels, color="0.5", linestyle=":", label="pixels")
 ax.set(ylabel="test accuracy", ylim=(0, 1))
-ax.legend(fontsize=8)
+ax.legend(fontsize=8, loc="lower left")
 show(drawn, "09-features-of-each-stage")
 
 # %% [markdown]
@@ -181,7 +181,7 @@ for (name, shares), style in zip(curves.items(), LINES, strict=False):
 ax.set_xticks(COUNTS, COUNTS)
 ax.minorticks_off()
 ax.set(xlabel="labelled images of each class", ylabel="test accuracy", ylim=(0, 1))
-ax.legend(fontsize=8)
+ax.legend(fontsize=8, loc="upper left")
 show(drawn, "09-accuracy-against-labelled-images")
 
 # %% [markdown]
