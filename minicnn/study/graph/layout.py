@@ -18,7 +18,7 @@ SWEEPS = 12
 ROUNDS = 40
 APART = 22.0  # between neighbours of a rank
 BEND = 10.0  # width of a bend
-SPINE = 1e4  # how much the longest path wants its place
+SPINE = 1e7  # how much the longest path wants its place
 BETWEEN_BENDS, BETWEEN_BOXES, TO_SPINE = 60.0, 8.0, 0.3  # how much neighbours pull, beside 1 of a box and a bend
 
 

@@ -193,7 +193,7 @@ class Numbers:
         if math.prod(stop - start for start, stop in where) > MOST_VALUES:
             raise ArgumentError("too large a block", called=key, seen=str(where), rule=f"at most {MOST_VALUES} values")
         array = self._array(key)[tuple(slice(*pair) for pair in where)]
-        return np.ascontiguousarray(moved(array, "cpu"), _wire_type(array.dtype))
+        return np.array(moved(array, "cpu"), _wire_type(array.dtype), order="C")
 
     def _array(self, key: str) -> Any:
         kind, _, name = key.partition(":")

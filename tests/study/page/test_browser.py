@@ -36,8 +36,9 @@ const read = (number, mode) => {
   const data = (name) => step().querySelector(name)?.dataset;
   return {
     step: number, mode, at: step().dataset.shown.split(" ")[2].split(",").filter(Boolean).map(Number),
-    total: data(".total")?.value, engine: data(".engine")?.value, equal: data(".verdict")?.equal,
-    error: step().querySelector(".error")?.textContent, math: step().querySelectorAll("math").length,
+    total: data(".total")?.value ?? null,
+    engine: data(".engine")?.value ?? null, equal: data(".verdict")?.equal ?? null,
+    error: step().querySelector(".error")?.textContent ?? null, math: step().querySelectorAll("math").length,
     wide: document.documentElement.scrollWidth,
   };
 };

@@ -12,8 +12,8 @@ from minicnn.study.page.numbers import LONGEST_NAME, Numbers, clipped
 
 
 def test_the_description_is_plain_json_and_names_are_bounded(numbers, recording):
-    text = json.dumps(numbers.description, allow_nan=False)
-    assert "\\u202e" not in text.lower()  # letters that turn the direction of text are written out
+    text = json.dumps(numbers.description, allow_nan=False, ensure_ascii=False)
+    assert "\u202e" not in text  # letters that turn the direction of text are written out
     assert len(numbers.description["steps"]) == len(recording.steps)
     assert max(map(len, numbers.description["classes"])) <= LONGEST_NAME
     assert clipped("a" * 500)[-1] == "…"

@@ -33,8 +33,15 @@ async function linearGradInput(c, at) {
   const [dy, w] = await Promise.all([c.block("dy", [...lead, null]), c.block("w", [null, i])]);
   const products = Array.from(dy.data, (value, j) => value * w.data[j]);
   const total = products.reduce((u, v) => u + v, 0);
+  const plane = planeOf([products.length]);
+  const size = { rows: plane.rows, columns: plane.columns, wrapped: true, many: products.length };
   return {
     maps: [],
+    grids: [
+      { title: "∂L/∂y", ...size, values: Array.from(dy.data) },
+      { title: `column ${i} of w`, ...size, values: Array.from(w.data), sign: "×" },
+      { title: "products", ...size, values: products, sign: "=" },
+    ],
     bars: { title: "Products, one for each output that used it", items: products.map((value, j) => ({ label: c.className(j) ?? `∂L/∂y[${j}] · w[${j},${i}]`, value })) },
     math: [
       mrow(mgrad("x", ...at), mo("="), msum(...upTo("j", products.length)), mgrad("y", ...lead, "j"), msub("w", "j", i)),
