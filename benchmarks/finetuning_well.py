@@ -107,8 +107,8 @@ def line(name: str, row: dict[str, list[float]], plain: dict[str, list[float]]) 
     gains = [a - b for a, b in zip(accuracy, plain["accuracy"], strict=True)]
     better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
     against = "" if name == PLAIN else f"{100 * statistics.mean(gains):+.1f} points; better {better}, worse {worse}"
-    f1, seconds = statistics.mean(row["macro_f1"]), statistics.median(row["seconds"])
-    return f"| {name} | {statistics.mean(accuracy):.1%} ± {deviation:.1%} | {f1:.3f} | {seconds:.0f} | {against} |"
+    f1 = statistics.mean(row["macro_f1"])
+    return f"| {name} | {statistics.mean(accuracy):.1%} ± {deviation:.1%} | {f1:.3f} | {against} |"
 
 
 def table(result: dict[str, Any]) -> str:
@@ -119,8 +119,8 @@ def table(result: dict[str, Any]) -> str:
             f"{result['test_images']} to test on, from `{result['weights']}`, {result['epochs']} epochs; mean and "
             f"standard deviation over {result['seeds']} seeds",
             "",
-            "| | accuracy | macro F1 | seconds | against plain, seed by seed |",
-            "|---|---|---|---|---|",
+            "| | accuracy | macro F1 | against plain, seed by seed |",
+            "|---|---|---|---|",
             *(line(name, row, result["rows"][PLAIN]) for name, row in result["rows"].items()),
         ]
     )

@@ -107,6 +107,14 @@ def test_the_table_of_photographs_is_the_one_that_was_measured() -> None:
         assert min(means["frozen features"], means["fine-tuned"]) > means["from scratch"]
 
 
+def test_what_each_way_of_fine_tuning_brings_is_what_was_measured() -> None:
+    well = benchmark("finetuning_well")
+    result = json.loads(well.RESULT.read_text())
+    assert f"{well.MARKERS[0]}\n{well.table(result)}\n{well.MARKERS[1]}" in well.PAGE.read_text()
+    assert list(result["rows"]) == list(well.RECIPES)
+    assert all(len(row["accuracy"]) == 5 for row in result["rows"].values())
+
+
 def test_the_page_of_the_weights_is_the_one_that_was_made() -> None:
     folder = ROOT / "weights"
     page, made = (folder / "README.md").read_text(), program("weights", "page")
