@@ -5,7 +5,7 @@
     python tutorials/documents/page.py --no-run      # writes the page from results.json
 
 Each command runs in an empty folder, with warnings as errors. Its result is the line that the row names, else the last
-one it prints; its picture is the one that it draws there.
+one it prints; its picture is the one that it draws there, or that a second command draws.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ LIMIT = 1200  # seconds
 class System:
     """A row of the page: what it is, and the command that shows it.
 
-    `command` is a program of this folder, or words after `minicnn`; `result` finds the line to show.
+    `command` is a program of this folder, or words after `minicnn`; `result` finds the line to show; `drawing` is what
+    to write after `minicnn` for the picture, where the command itself draws none.
     """
 
     name: str
     what: str
     command: str
     result: str = ""
+    drawing: str = ""
 
     @property
     def program(self) -> Path | None:
@@ -66,15 +68,15 @@ SYSTEMS = (
     System("S3", "compile, fit, predict", "sequential_keras_style.py", "^accuracy"),
     System("S4", "a CNN on 32 x 32 images, SGD", "cnn.py", "^accuracy"),
     System("S5", "a recurrent network", "recurrent.py", "accuracy"),
-    System("S6", "a variational autoencoder", "autoencoder.py"),
+    System("S6", "a variational autoencoder", "autoencoder.py", "^clothes, convolutions"),
     System("S7", "features of a frozen network", "feature_extraction.py", "^accuracy"),
-    System("S8", "AlexNet", "summary alexnet", "parameters,"),
-    System("S8", "VGG-11", "summary vgg11", "parameters,"),
-    System("S8", "VGG-16", "summary vgg16", "parameters,"),
-    System("S8", "ResNet-50", "summary resnet50", "parameters,"),
-    System("S8", "Inception-v3", "summary inception_v3", "parameters,"),
-    System("S9", "optimizers on a valley", "optimizers.py"),
-    System("S10", "against overfitting", "overfitting.py"),
+    System("S8", "AlexNet", "summary alexnet", "parameters,", "graph alexnet --out alexnet.svg"),
+    System("S8", "VGG-11", "summary vgg11", "parameters,", "graph vgg11 --out vgg11.svg"),
+    System("S8", "VGG-16", "summary vgg16", "parameters,", "graph vgg16 --out vgg16.svg"),
+    System("S8", "ResNet-50", "summary resnet50", "parameters,", "graph resnet50 --out resnet50.svg"),
+    System("S8", "Inception-v3", "summary inception_v3", "parameters,", "graph inception_v3 --out inception_v3.svg"),
+    System("S9", "optimizers on a valley", "optimizers.py", "^curvature|^gradient descent|^Nesterov"),
+    System("S10", "against overfitting", "overfitting.py", "^nothing|^label smoothing"),
     System("S10", "cross-validation", "crossval --folds 5 --freeze backbone --per-class 20", "^mean|^deviation"),
     System("S11", "how good it is, and where it fails", "judging.py", "accuracy"),
     System("S12", "preparation: what is in the images", "data check ../shared/data/hymenoptera_160", "^mean"),
@@ -83,26 +85,42 @@ SYSTEMS = (
 
 def run(system: System) -> dict[str, Any]:
     """Run one; raises if it fails."""
-    words = [sys.executable, "-W", "error"]
-    words += [str(system.program)] if system.program else ["-m", "minicnn", *shlex.split(system.command)]
-    words = [str(ROOT / word) if word.startswith("../shared") else word for word in words]
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        env = {**os.environ, "PYTHONPATH": path}
-        done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT)
+        program = [str(system.program)] if system.program else minicnn(system.command)
+        lines = [line.strip() for line in output(program, folder, system.key).splitlines() if line.strip()]
         seconds = time.perf_counter() - start
-        if done.returncode:
-            raise SystemExit(f"{system.key}: exit status {done.returncode}\n{done.stderr}")
-        lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        if system.drawing:
+            output(minicnn(system.drawing), folder, system.key)
         found = [line for line in lines if system.result and re.search(system.result, line)] or lines[-1:]
-        picture = next(iter(sorted(Path(folder).glob("*.png")) or sorted(Path(folder).rglob("*.png"))), None)
-        name = f"{system.name}-{re.sub('[^a-z0-9]+', '-', Path(system.command).stem.lower()).strip('-')}.png"
+        drawn = [sorted(Path(folder).glob(kind)) for kind in ("*.png", "*.svg", "**/*.png")]
+        picture = next((paths[0] for paths in drawn if paths), None)
+        name = f"{system.name}-{re.sub('[^a-z0-9]+', '-', Path(system.command).stem.lower()).strip('-')}"
         if picture is not None:
             PICTURES.mkdir(exist_ok=True)
-            write_atomically(PICTURES / name, picture.read_bytes())
+            write_atomically(PICTURES / f"{name}{picture.suffix}", picture.read_bytes())
     text = "; ".join(re.sub(r" {2,}", " ", line) for line in (found if "|" in system.result else found[-1:]))
-    return {"result": text, "seconds": round(seconds, 1), "picture": name if picture is not None else None}
+    return {
+        "result": text,
+        "seconds": round(seconds, 1),
+        "picture": f"{name}{picture.suffix}" if picture is not None else None,
+    }
+
+
+def minicnn(command: str) -> list[str]:
+    """What to run for words after `minicnn`."""
+    words = shlex.split(command)
+    return ["-m", "minicnn", *(str(ROOT / word) if word.startswith("../shared") else word for word in words)]
+
+
+def output(words: list[str], folder: str, key: str) -> str:
+    """What a Python program prints that runs in a folder."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    words = [sys.executable, "-W", "error", *words]
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT)
+    if done.returncode:
+        raise SystemExit(f"{key}: exit status {done.returncode}\n{done.stderr}")
+    return done.stdout
 
 
 def table(results: dict[str, Any]) -> str:

@@ -19,13 +19,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
 import minicnn
 from minicnn import data, models, nn, optim, weights
 from minicnn.data import digits, stratified_split, transforms
-from minicnn.data.contact_sheet import contact_sheet
 
 EPOCHS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "hymenoptera_160"
@@ -77,7 +77,7 @@ with tempfile.TemporaryDirectory() as temporary:
     # The weights know photographs already, and few images must not teach them too fast; they have seen no digits.
     optimizer = optim.Adam(model.parameters(), lr=1e-4 if is_real else 1e-3)
     before = accuracy(model, test_loader)
-    losses = []
+    losses, accuracies = [], [before]
     for epoch in range(EPOCHS):
         model.train()
         total = 0.0
@@ -88,12 +88,20 @@ with tempfile.TemporaryDirectory() as temporary:
             optimizer.step()
             total += loss.item() * len(labels)
         losses.append(total / len(train))
-        print(f"epoch {epoch + 1}: mean loss {losses[-1]:.3f}")
+        accuracies.append(accuracy(model, test_loader))
+        print(f"epoch {epoch + 1}: mean loss {losses[-1]:.3f}, accuracy {accuracies[-1]:.1%}")
 
-    after = accuracy(model, test_loader)
+    after = accuracies[-1]
     share = np.bincount(test.targets).max() / len(test)  # right, if the same class is always said
     print(f"{name} on {'ants and bees' if is_real else 'digits'}: before {before:.1%}, always one class {share:.1%}")
     print(f"accuracy {after:.1%} on {len(test)} images that were not learned from, {EPOCHS} epochs on {len(train)}")
-    contact_sheet(data.ImageFolder(root / "val"), images=6, size=64).save("resnet18_transfer.png")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8), layout="constrained")
+    left.plot(range(1, EPOCHS + 1), losses, "ko-")
+    left.set(xlabel="epoch", ylabel="mean loss", ylim=0)
+    right.plot(range(EPOCHS + 1), accuracies, "ko-")
+    right.axhline(share, color="0.6", linestyle=":", label="always one class")
+    right.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
+    right.legend(frameon=False)
+    figure.savefig("resnet18_transfer.png", dpi=110)
     assert losses[-1] < losses[0]
     assert after > (0.7 if is_real else 0.9)
