@@ -7,6 +7,7 @@ import pytest
 from chromium import Page, find
 
 from minicnn.study.page import Server, write_page
+from minicnn.study.page.assets import script
 
 pytestmark = pytest.mark.skipif(find() is None, reason="no Chromium on this machine")
 
@@ -228,3 +229,50 @@ def test_the_served_page_asks_for_what_it_shows(page, numbers):
         assert all(url.startswith(server.url) for url in asked)
     page.run("document.querySelectorAll('.list button')[8].click()")
     page.wait("document.querySelector('.step .error')")  # a server that was ended is said, not hidden
+
+
+NOTEBOOK = """(async () => {%s
+  const { script, description, arrays } = %s;
+  document.body.replaceChildren();
+  const module = await import(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+  const listeners = new Set();
+  const answer = ({ id, key, ranges }) => {
+    if (!arrays[key]) { // of another step
+      for (const listener of listeners) listener({ id, error: "not here" }, []);
+      return;
+    }
+    const { shape, values } = arrays[key];
+    const steps = shape.map((_, axis) => shape.slice(axis + 1).reduce((u, v) => u * v, 1));
+    let places = [0];
+    ranges.forEach(([start, stop], axis) => {
+      const along = Array.from({ length: stop - start }, (_, i) => (start + i) * steps[axis]);
+      places = places.flatMap((place) => along.map((more) => place + more));
+    });
+    const whole = new Float32Array([0, ...places.map((place) => values[place])]);
+    for (const listener of listeners) listener({ id, type: "float32" }, [new DataView(whole.buffer, 4)]);
+  };
+  const model = {
+    get: (name) => ({ description })[name],
+    on: (name, listener) => name === "msg:custom" && listeners.add(listener),
+    off: (_, listener) => listeners.delete(listener),
+    send: (request) => setTimeout(() => answer(request), 0),
+  };
+  const close = module.default.render({ model, el: document.body });
+  await until(() => step()?.querySelector(".check"));
+  const found = read(0, "y");
+  close();
+  return { ...found, left: document.body.children.length, listeners: listeners.size };
+})()"""
+
+
+def test_the_same_component_lives_in_a_notebook(page, numbers):
+    """As an anywidget: `render` of the module, messages with a view of a larger buffer, and a way to end it."""
+    keys = numbers.keys_of(0)
+    arrays = {key: {"shape": numbers.shape(key), "values": numbers.block(key).ravel().tolist()} for key in keys}
+    data = {"script": script(), "description": numbers.description, "arrays": arrays}
+    page.problems.clear()
+    page.open("about:blank")
+    row = page.run(NOTEBOOK % (TOOLS, json.dumps(data)))
+    check(numbers, row)
+    assert (row["left"], row["listeners"]) == (0, 0)
+    assert page.problems == []
