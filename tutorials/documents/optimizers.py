@@ -103,7 +103,9 @@ figure.supxlabel("w0")
 figure.supylabel("w1")
 figure.suptitle("100 steps from the square to the star; the number is the loss above the lowest point", fontsize=10)
 figure.savefig("optimizers.png", dpi=110)
-print("\noptimizers.png: their paths")
+ends = ", ".join(f"{name} {values[-1]:.4f}" for name, values in losses.items())
+print(f"\nloss above the lowest point after {len(losses['SGD']) - 1} steps: {ends}")
+print("optimizers.png: their paths")
 
 # What is expected.
 assert loss_at(path_of("gradient descent", 0.98 * largest_rate)[-1:])[0] < losses["SGD"][0]  # just stable

@@ -84,6 +84,8 @@ for name, values in results.items():
     print(f"{name:26}{known:>13.1%}{others:>9.1%} +-{deviation:>4.1%}{loss:>16.3f}{epochs:>8.0f}")
 
 accuracy = {name: values[:, 1].mean() for name, values in results.items()}
+best = max(accuracy, key=lambda name: accuracy[name])
+print(f"\naccuracy on others: {accuracy['nothing']:.1%} with nothing, {accuracy[best]:.1%} with {best}, the best")
 loss = {name: values[:, 2].mean() for name, values in results.items()}
 
 # What is expected: everything is learned by heart; some means bring a little, and none does wonders.
