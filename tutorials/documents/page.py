@@ -79,7 +79,8 @@ SYSTEMS = (
     System("S10", "against overfitting", "overfitting.py", "^accuracy on others"),
     System("S10", "cross-validation", "crossval --folds 5 --freeze backbone --per-class 20", "^mean|^deviation"),
     System("S11", "how good it is, and where it fails", "judging.py", "accuracy"),
-    System("S12", "preparation: what is in the images", "data check ../shared/data/hymenoptera_160", "^mean"),
+    System("S12", "cleaning, fusion, normalisation", "preparation.py", "after cleaning"),
+    System("S12", "what is in a folder of images", "data check ../shared/data/hymenoptera_160", "^mean"),
 )
 
 
