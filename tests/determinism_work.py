@@ -75,6 +75,7 @@ for name, gates, states in (("rnn", 1, 1), ("lstm", 4, 2), ("gru", 3, 1)):
 CASES["adaptive_avg_pool2d of all"] = ([IMAGES], {"output_size": 1})
 CASES["batch_norm_relu"] = ([IMAGES, *CASES["batch_norm"][0][1:], IMAGES[::-1]], CASES["batch_norm"][1])
 CASES["add of images"] = ([IMAGES, IMAGES[::-1]], {})
+CASES["conv_transpose2d"] = ([IMAGES, draw(6, 5, 3, 2), draw(10)], {"groups": 2, "stride": (2, 1), "padding": 1})
 CASES["conv2d of 3x3"] = ([IMAGES, draw(20, 6, 3, 3), draw(20)], {"padding": 1})
 CASES["conv2d of stride 2"] = ([IMAGES, draw(20, 6, 5, 3)], {"padding": (2, 1), "stride": 2})
 NOT_SUPPORTED = {

@@ -196,6 +196,7 @@ CALLS: dict[str, Call] = {
 LAYERS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "Conv2d": (lambda nn: nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), 1, 2), (2, 4, 5, 5)),
     "Conv2d, no bias": (lambda nn: nn.Conv2d(2, 3, 3, padding=1, dilation=2, bias=False), (1, 2, 5, 6)),
+    "ConvTranspose2d": (lambda nn: nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 0), 2), (2, 4, 3, 4)),
     "Linear": (lambda nn: nn.Linear(5, 3), (4, 5)),
     "MaxPool2d": (lambda nn: nn.MaxPool2d(3, 2, 1), (2, 2, 7, 6)),
     "AvgPool2d": (lambda nn: nn.AvgPool2d(3, 2, 1, True, False), (1, 2, 6, 7)),
@@ -204,7 +205,17 @@ LAYERS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "BatchNorm2d, evaluation": (lambda nn: nn.BatchNorm2d(3).eval(), (2, 3, 3, 2)),
     "BatchNorm2d, bare": (lambda nn: nn.BatchNorm2d(3, 1e-2, 0.1, False, False), (2, 3, 3, 2)),
     "activations": (lambda nn: nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.Softmax(1)), (3, 5)),
-    "no change": (lambda nn: nn.Sequential(nn.Identity(), nn.Dropout(0.5).eval(), nn.Flatten()), (2, 3, 2)),
+    "no change": (
+        lambda nn: nn.Sequential(
+            nn.Identity(),
+            nn.Dropout(0.5).eval(),
+            nn.Flatten(),
+            nn.Unflatten(1, (3, 2, 1)),
+            nn.Dropout2d(0.5).eval(),
+            nn.Flatten(),
+        ),
+        (2, 3, 2),
+    ),
     "network": (
         lambda nn: nn.Sequential(
             nn.Conv2d(2, 3, 3, padding=1),
