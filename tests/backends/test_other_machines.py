@@ -56,7 +56,7 @@ def test_vectors_and_tiles(tmp_path):
         (("ops/test_matmul.py", "ops/test_linear.py"), "tiled"),
         (
             ("ops/test_conv2d_algorithms.py", "ops/test_conv2d_orders.py"),
-            "(direct or winograd or order) and not float64",
+            "(direct or winograd4 or order) and not float64",
         ),
     ],
 )
