@@ -107,6 +107,14 @@ def test_the_table_of_photographs_is_the_one_that_was_measured() -> None:
         assert min(means["frozen features"], means["fine-tuned"]) > means["from scratch"]
 
 
+def test_loading_keeps_up() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "loading.json").read_text())["rows"]
+    assert {row["size"] for row in rows} == {64, 128, 224}
+    for row in rows:
+        assert row["alone"]["1 processes"] > 4 * row["step"]
+        assert max(row["fed"].values()) > 0.85 * row["step"]
+
+
 def test_what_each_way_of_fine_tuning_brings_is_what_was_measured() -> None:
     well = benchmark("finetuning_well")
     result = json.loads(well.RESULT.read_text())
