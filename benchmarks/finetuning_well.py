@@ -58,7 +58,7 @@ def measure(
     rows: dict[str, dict[str, list[float]]] = {}
     bar = tqdm(total=len(RECIPES) * seeds, disable=None, leave=False)
     for name, recipe in RECIPES.items():
-        row: dict[str, list[float]] = {"accuracy": [], "macro_f1": [], "seconds": []}
+        row: dict[str, list[float]] = {"accuracy": [], "macro_f1": []}
         for seed in range(seeds):
             result = finetune(
                 Settings(
@@ -75,7 +75,6 @@ def measure(
             outcome = result.outcomes[-1]
             row["accuracy"].append(outcome.evaluation.metrics.accuracy)
             row["macro_f1"].append(outcome.evaluation.metrics.macro_f1)
-            row["seconds"].append(outcome.seconds)
             bar.update()
         rows[name] = row
         print(line(name, row, rows[PLAIN]), flush=True)

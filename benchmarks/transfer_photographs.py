@@ -43,10 +43,9 @@ def measure(folder: Path, seeds: int, weights: str, sizes: tuple[int, ...] = SIZ
             settings = {"data": folder, "weights": weights, "input_size": size, "epochs": epochs, "per_class": amount}
             result = finetune(Settings(**settings, batch_size=BATCH, seed=seed, compare=True))
             for outcome in result.outcomes:
-                way = ways.setdefault(outcome.way.name, {"accuracy": [], "macro_f1": [], "seconds": []})
+                way = ways.setdefault(outcome.way.name, {"accuracy": [], "macro_f1": []})
                 way["accuracy"].append(outcome.evaluation.metrics.accuracy)
                 way["macro_f1"].append(outcome.evaluation.metrics.macro_f1)
-                way["seconds"].append(outcome.seconds)
             bar.update()
         cells.append({"size": size, "epochs": epochs, "per_class": amount, "images": result.train_images, "ways": ways})
         print(line(cells[-1]), flush=True)

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minicnn.training import sources
-from minicnn.training.augmentation import variation
-from minicnn.training.finetune import Settings
-from minicnn.training.pretrained import Pretrained, default_weights
-from minicnn.training.ways import Journey, Outcome, choose
+from minicnn.training.finetune import Settings, prepare
+from minicnn.training.ways import Outcome
 
 
 @dataclass(frozen=True)
@@ -27,23 +24,7 @@ class Gone:
 
 def finetune(settings: Settings) -> Gone:
     """Go the ways that these settings ask for."""
-    settings.check()
-    photographs = settings.data is not None
-    ways = choose(
-        settings.freeze,
-        settings.lr,
-        settings.compares,
-        photographs=photographs,
-        head_first=settings.trains_head_first,
-        rates_by_depth=settings.depth_factor,
-        unfreeze=settings.unfreeze,
-        freeze_bn=settings.batch_norm_kept,
-    )
-    weights = settings.weights or default_weights(photographs, print)
-    pretrained = Pretrained(weights, input_size=settings.input_size)
-    vary = variation(pretrained.info, False) if settings.augments else None
-    transform = pretrained.transform(grey=not photographs)
-    source = sources.load(settings.data, transform, settings.per_class, settings.seed, settings.skip_bad, vary)
-    journey = Journey(pretrained, source, settings.epochs, settings.batch_size, settings.seed, False, settings.device)
+    ways, journey = prepare(settings, print, False)
+    source = journey.source
     outcomes = [journey.go(way) for way in ways]
     return Gone(outcomes, source.classes, len(source.train), len(source.validation))

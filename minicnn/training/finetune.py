@@ -59,28 +59,8 @@ def finetune(
 
     start = time.perf_counter()
     say = announce or (lambda line: None)
-    settings.check()
-    ways = choose(
-        settings.freeze,
-        settings.lr,
-        settings.compares,
-        photographs=settings.data is not None,
-        head_first=settings.trains_head_first,
-        rates_by_depth=settings.depth_factor,
-        unfreeze=settings.unfreeze,
-        freeze_bn=settings.batch_norm_kept,
-    )
-    weights = settings.weights or default_weights(settings.data is not None, say)
-    pretrained = Pretrained(weights, input_size=settings.input_size)
-    transform = pretrained.transform(grey=settings.data is None)
-    progress = None if announce else False
-    vary = variation(pretrained.info, progress) if settings.augments else None
-    source = sources.load(
-        settings.data, transform, settings.per_class, settings.seed, settings.skip_bad, vary, settings.division
-    )
-    journey = Journey(
-        pretrained, source, settings.epochs, settings.batch_size, settings.seed, progress, settings.device
-    )
+    ways, journey = prepare(settings, say, None if announce else False)
+    pretrained, source = journey.pretrained, journey.source
     journey.build(ways[-1])  # weights that do not fit, and names that no child has, are found here
     say(f"{source.name}: {_images(source)}, {len(source.classes)} classes ({source.parts})")
     if source.skipped:
@@ -133,6 +113,39 @@ def finetune(
         compile_seconds=clock.seconds,
         skipped_images=len(source.skipped),
     )
+
+
+def prepare(settings: Settings, say: Announce, progress: bool | None) -> tuple[list[Way], Journey]:
+    """What these settings ask for: the ways, and who goes them, with the weights and the images looked at.
+
+    Parameters
+    ----------
+    settings : Settings
+    say : callable
+        Gets a line if other weights are taken than those for such images.
+    progress : bool or None
+        As for `Trainer`.
+    """
+    settings.check()
+    photographs = settings.data is not None
+    ways = choose(
+        settings.freeze,
+        settings.lr,
+        settings.compares,
+        photographs=photographs,
+        head_first=settings.trains_head_first,
+        rates_by_depth=settings.depth_factor,
+        unfreeze=settings.unfreeze,
+        freeze_bn=settings.batch_norm_kept,
+    )
+    pretrained = Pretrained(settings.weights or default_weights(photographs, say), input_size=settings.input_size)
+    transform = pretrained.transform(grey=not photographs)
+    vary = variation(pretrained.info, progress) if settings.augments else None
+    source = sources.load(
+        settings.data, transform, settings.per_class, settings.seed, settings.skip_bad, vary, settings.division
+    )
+    sizes = settings.epochs, settings.batch_size, settings.seed
+    return ways, Journey(pretrained, source, *sizes, progress, settings.device)
 
 
 def _on_epoch(folder: RunFolder, pretrained: Pretrained, source: Source, is_last: bool) -> Any:

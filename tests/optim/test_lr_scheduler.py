@@ -75,7 +75,13 @@ def test_a_cycle_ends_and_says_so():
 def test_states_are_json():
     o = optimizer(momentum=0.9)
     for scheduler in (schedulers.OneCycleLR(o, 0.1, 9), schedulers.MultiStepLR(o, [1, 2])):
-        scheduler.load_state_dict(json.loads(json.dumps(scheduler.state_dict())))
+        scheduler.step()
+        state = json.loads(json.dumps(scheduler.state_dict()))
+        other = optimizer(momentum=0.9)
+        again = type(scheduler)(other, *((0.1, 9) if isinstance(scheduler, schedulers.OneCycleLR) else ([1, 2],)))
+        again.load_state_dict(state)
+        assert json.loads(json.dumps(again.state_dict())) == state
+        assert state["last_epoch"] == 1
 
 
 def test_a_group_that_comes_later_needs_a_new_scheduler():

@@ -55,16 +55,21 @@ def write_page(
     ArgumentError
         If no step fits, or no layer is called so.
     """
-    if not (isinstance(limit, (int, float)) and LEAST_LIMIT <= limit <= MOST_LIMIT):
-        raise ArgumentError(
-            "limit is not valid", called="write_page", seen=str(limit), rule=f"{LEAST_LIMIT} to {MOST_LIMIT} MB"
-        )
+    check_limit(limit)
     held, arrays = _chosen(numbers, limit * 1e6, layers)
     description = _with_held(numbers.description, held)
     content = page_of(numbers.title, {"description": description, "arrays": arrays})
     data = content.encode()
     write_atomically(path, data)
     return Written(len(data), len(held), len(numbers.description["steps"]))
+
+
+def check_limit(limit: float) -> None:
+    """Raise unless a file may be that large, in MB; before a network has run for it."""
+    if not (isinstance(limit, (int, float)) and LEAST_LIMIT <= limit <= MOST_LIMIT):
+        raise ArgumentError(
+            "limit is not valid", called="write_page", seen=str(limit), rule=f"{LEAST_LIMIT} to {MOST_LIMIT} MB"
+        )
 
 
 def page_of(title: str, data: dict[str, Any], connect: str = "'none'") -> str:
