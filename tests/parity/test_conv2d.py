@@ -1,8 +1,6 @@
-"""Convolution against PyTorch: fresh random cases at each run; the seed is printed when a test fails."""
+"""Convolution against PyTorch: random cases."""
 
 from __future__ import annotations
-
-import secrets
 
 import numpy as np
 import pytest
@@ -30,14 +28,6 @@ def dtype(request):
 def each_algorithm(request):
     with algorithm(conv2d=request.param):
         yield
-
-
-@pytest.fixture
-def seed():
-    """A new seed at each run; pytest shows it when a test fails."""
-    value = secrets.randbits(32)
-    print(f"seed {value}")
-    return value
 
 
 def draw(rng: np.random.Generator, dtype: type, most: int = 12) -> tuple[list[np.ndarray], dict]:

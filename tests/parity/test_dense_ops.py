@@ -1,11 +1,6 @@
-"""Matrix products, batch normalisation, softmax and losses against PyTorch: fresh random cases at each run.
-
-The seed is printed when a test fails.
-"""
+"""Matrix products, batch normalisation, softmax and losses against PyTorch: random cases."""
 
 from __future__ import annotations
-
-import secrets
 
 import numpy as np
 import pytest
@@ -42,14 +37,6 @@ def every(*names):
     algorithms = OPERATIONS[names[0]].algorithms
     chosen = [dict.fromkeys(names, one) for one in algorithms]
     return pytest.mark.parametrize("each_algorithm", chosen, indirect=True, ids=algorithms)
-
-
-@pytest.fixture
-def rng():
-    """A new seed at each run; pytest shows it when a test fails."""
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")
-    return np.random.default_rng(seed)
 
 
 def normal(rng, shape, dtype):

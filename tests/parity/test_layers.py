@@ -201,13 +201,13 @@ def test_small_networks(rng, training):
     ],
 )
 def test_initial_values_have_the_same_distribution(build):
-    """Two samples of the same distribution: their quantiles agree (Kolmogorov and Smirnov's statistic)."""
-    mine, yours = build(nn), build(torch.nn)
-    a, b = np.sort(mine.weight.array.ravel()), np.sort(yours.weight.detach().numpy().ravel())
-    both = np.sort(np.concatenate([a, b]))
-    gap = np.abs(np.searchsorted(a, both, "right") / a.size - np.searchsorted(b, both, "right") / b.size).max()
-    assert gap < 2.4 * np.sqrt(2 / a.size)  # a chance of 1 in 50,000
-    assert abs(np.abs(mine.bias.array).max() - np.abs(yours.bias.detach().numpy()).max()) < 0.2 * np.abs(b).max()
+    """Of 20 layers of each: their quantiles agree (Kolmogorov and Smirnov's statistic)."""
+    for name in ("weight", "bias"):
+        a = np.sort(np.concatenate([getattr(build(nn), name).array.ravel() for _ in range(20)]))
+        b = np.sort(np.concatenate([getattr(build(torch.nn), name).detach().numpy().ravel() for _ in range(20)]))
+        both = np.sort(np.concatenate([a, b]))
+        gap = np.abs(np.searchsorted(a, both, "right") / a.size - np.searchsorted(b, both, "right") / b.size).max()
+        assert gap < 2.4 * np.sqrt(2 / a.size)  # a chance of 1 in 50,000
 
 
 def test_kaiming_normal():

@@ -1,8 +1,7 @@
-"""Pooling against PyTorch: fresh random cases at each run; the seed is printed when a test fails."""
+"""Pooling against PyTorch: random cases."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 
 import numpy as np
@@ -31,14 +30,6 @@ def dtype(request):
 def each_algorithm(request):
     with algorithm(max_pool2d=request.param, avg_pool2d=request.param, adaptive_avg_pool2d=request.param):
         yield
-
-
-@pytest.fixture
-def seed():
-    """A new seed at each run; pytest shows it when a test fails."""
-    value = secrets.randbits(32)
-    print(f"seed {value}")
-    return value
 
 
 def draw_windows(rng: np.random.Generator, *, dilated: bool) -> tuple[tuple[int, ...], dict]:

@@ -1,8 +1,7 @@
-"""Element-wise operations, reductions, shapes and dropout against PyTorch: fresh random cases at each run."""
+"""Element-wise operations, reductions, shapes and dropout against PyTorch: random cases."""
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 import numpy as np
@@ -44,14 +43,6 @@ def dtype(request):
 def each_algorithm(request):
     with algorithm(**dict.fromkeys(COMPUTING, request.param)):
         yield
-
-
-@pytest.fixture
-def rng():
-    """A new seed at each run; pytest shows it when a test fails."""
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")
-    return np.random.default_rng(seed)
 
 
 def draw_shape(rng: np.random.Generator, least: int = 0, most: int = 4) -> tuple[int, ...]:
