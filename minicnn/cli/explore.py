@@ -47,14 +47,14 @@ def explore(
       minicnn explore resnet18 --width 8 --size 32 --html resnet.html
     """
     from minicnn.cli.compiling import compiling_shown
+    from minicnn.study.explain import recorded
     from minicnn.study.page import Numbers, Server, check_limit, write_page
-    from minicnn.study.recording import record
     from minicnn.study.subject import load_subject
 
     check_limit(limit)
     with compiling_shown():
         subject = load_subject(model, image, label=label, size=size, width=width)
-        recording = record(subject.model.train(training), subject.images, subject.labels)
+        recording = recorded(subject.model.train(training), subject.images, subject.labels)
     numbers = Numbers(
         recording, subject.classes, title=f"minicnn explore {Path(model).name}", about=subject.description
     )

@@ -22,6 +22,7 @@ PARTS = (
     "vectors",
     "pointwise",
     "algorithms",
+    "explained",
     "layers",
     "context",
     "step",

@@ -18,14 +18,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn.backends.arrays import moved
 from minicnn.errors import ArgumentError
 from minicnn.files import write_atomically
+from minicnn.study.explain.terms import Index
 from minicnn.study.page import assets
+from minicnn.study.page.explained import entries
 from minicnn.study.page.numbers import Numbers
 
 LIMIT = 16.0  # MB of a file, unless another limit is given
 LEAST_LIMIT, MOST_LIMIT = 0.2, 500.0
 BASE64 = 4 / 3
+ENTRIES, TERMS = 24, 16  # of an array whose explanations are in the file, and of each of them
+
+Filed = dict[str, list[Index]]
 
 
 class Written(NamedTuple):
@@ -56,9 +62,9 @@ def write_page(
         If no step fits, or no layer is called so.
     """
     check_limit(limit)
-    held, arrays = _chosen(numbers, limit * 1e6, layers)
+    held, arrays, explained = _chosen(numbers, limit * 1e6, layers)
     description = _with_held(numbers.description, held)
-    content = page_of(numbers.title, {"description": description, "arrays": arrays})
+    content = page_of(numbers.title, {"description": description, "arrays": arrays, "explained": explained})
     data = content.encode()
     write_atomically(path, data)
     return Written(len(data), len(held), len(numbers.description["steps"]))
@@ -74,7 +80,7 @@ def check_limit(limit: float) -> None:
 
 def page_of(title: str, data: dict[str, Any], connect: str = "'none'") -> str:
     """The page; `data` is what its host script begins with, `connect` what it may reach."""
-    text = json.dumps(data, allow_nan=False, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+    text = _as_text(data)
     script, style = f"\n{assets.script()}\n{assets.host()}\n", f"\n{assets.style()}\n"
     return "\n".join(
         [
@@ -102,6 +108,10 @@ def page_of(title: str, data: dict[str, Any], connect: str = "'none'") -> str:
     )
 
 
+def _as_text(data: Any) -> str:
+    return json.dumps(data, allow_nan=False, ensure_ascii=True, separators=(",", ":")).replace("<", "\\u003c")
+
+
 def policy(connect: str = "'none'") -> str:
     """The Content-Security-Policy: this script, this style, and nothing else."""
     script, style = f"\n{assets.script()}\n{assets.host()}\n", f"\n{assets.style()}\n"
@@ -123,15 +133,21 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _with_held(description: dict[str, Any], held: set[int]) -> dict[str, Any]:
-    steps = [{**step, "held": number in held} for number, step in enumerate(description["steps"])]
+def _with_held(description: dict[str, Any], held: dict[int, Filed]) -> dict[str, Any]:
+    steps = [
+        {**step, "held": number in held, "filed": held.get(number, {})}
+        for number, step in enumerate(description["steps"])
+    ]
     return {**description, "steps": steps}
 
 
-def _chosen(numbers: Numbers, most: float, layers: Sequence[str]) -> tuple[set[int], dict[str, dict[str, Any]]]:
-    """The steps that fit into so many bytes, and their arrays."""
+def _chosen(
+    numbers: Numbers, most: float, layers: Sequence[str]
+) -> tuple[dict[int, Filed], dict[str, dict[str, Any]], dict[str, Any]]:
+    """The steps that fit into so many bytes with the entries that are explained, their arrays, and explanations."""
     steps = numbers.description["steps"]
-    room = most - len(page_of(numbers.title, {"description": numbers.description, "arrays": {}}).encode())
+    empty = {"description": numbers.description, "arrays": {}, "explained": {}}
+    room = most - len(page_of(numbers.title, empty).encode()) - 20 * len(steps)
     wanted = [
         number
         for number, step in enumerate(steps)
@@ -140,18 +156,36 @@ def _chosen(numbers: Numbers, most: float, layers: Sequence[str]) -> tuple[set[i
     if not wanted:
         known = list(dict.fromkeys(step["layer"] for step in steps))
         raise ArgumentError("no such layer", called="write_page", seen=", ".join(layers), rule=", ".join(known)[:300])
-    held: set[int] = set()
+    held: dict[int, Filed] = {}
     keys: dict[str, None] = {}
+    explained: dict[str, Any] = {}
     for number in wanted:
         new = [key for key in numbers.keys_of(number) if key not in keys]
         size = sum(math.prod(numbers.shape(key)) * 4 * BASE64 + 100 for key in new)
-        if size <= room:
-            room -= size
-            held.add(number)
+        if size > room:
+            continue
+        filed, found = _explained(numbers, number)
+        more = len(_as_text({"filed": filed, "explained": found}))
+        if size + more <= room:
+            room -= size + more
+            held[number] = filed
             keys.update(dict.fromkeys(new))
+            explained.update(found)
     if not held:
         raise ArgumentError("not even one step fits", called="write_page", seen=f"{most / 1e6} MB", hint="raise limit")
-    return held, {key: _encoded(numbers, key) for key in keys}
+    return held, {key: _encoded(numbers, key) for key in keys}, explained
+
+
+def _explained(numbers: Numbers, number: int) -> tuple[Filed, dict[str, Any]]:
+    """Which entries of a step the file explains, and their explanations by key and index, `"e7:y 0,3,2"`."""
+    filed: Filed = {}
+    found = {}
+    for name in numbers.description["steps"][number]["terms"]:
+        key = f"e{number}:{name}"
+        filed[name] = entries(moved(numbers.values_of(key), "cpu"), ENTRIES)
+        for index in filed[name]:
+            found[f"{key} {','.join(map(str, index))}"] = numbers.explanation(key, index, TERMS)
+    return filed, found
 
 
 def _encoded(numbers: Numbers, key: str) -> dict[str, Any]:

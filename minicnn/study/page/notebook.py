@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,6 @@ import numpy as np
 from minicnn.errors import MinicnnError, MissingPackageError
 from minicnn.study.page import assets
 from minicnn.study.page.numbers import Numbers
-
-MOST_RANGES = 8  # axes of a request
 
 
 def explorer(numbers: Numbers) -> Any:
@@ -56,11 +55,14 @@ def explorer(numbers: Numbers) -> Any:
 
 
 def answer(numbers: Numbers, content: Any) -> tuple[dict[str, Any], bytes]:
-    """What a request of the page, `{id, key, ranges}`, gets: a reply, and the bytes of a block."""
+    """What a request of the page, `{id, key, ranges}`, gets: a reply, and the bytes of a block, or of JSON."""
     request = content if isinstance(content, dict) else {}
-    number = request.get("id")
+    number, key, ranges = request.get("id"), str(request.get("key")), request.get("ranges")
     try:
-        block = numbers.block(str(request.get("key")), request.get("ranges"))
+        if key.startswith("e"):
+            told = numbers.explanation(key, [start for start, _ in ranges or ()])
+            return {"id": number, "type": "json"}, json.dumps(told, allow_nan=False).encode()
+        block = numbers.block(key, ranges)
     except (MinicnnError, TypeError, ValueError) as error:
         return {"id": number, "error": str(error)}, b""
     return {"id": number, "type": "int32" if block.dtype == np.int32 else block.dtype.name}, block.tobytes()

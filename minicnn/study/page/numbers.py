@@ -1,7 +1,8 @@
 """What the page shows of a recording: a description as JSON, and blocks of its arrays, each by a key.
 
 Keys: `t5` is tensor 5; `g5` the gradient of the loss with respect to it, from all that used it; `c7:x` what step 7
-alone sends back to its input x; `k7:mean` an array that step 7 was given or kept beside its inputs.
+alone sends back to its input x; `k7:mean` an array that step 7 was given or kept beside its inputs. `e7:y` and `e7:x`
+have an explanation at each index, of the output and of that gradient, where the page has no view of its own.
 
 The description is made of names that may come from a weights file (layers, classes); the page puts them in as text,
 never as markup.
@@ -21,13 +22,15 @@ from minicnn.backends.cpu import TILE, lanes_of
 from minicnn.errors import ArgumentError, MinicnnError, printable
 from minicnn.ops.conv2d.winograd_transforms import matrices
 from minicnn.ops.registry import algorithm
+from minicnn.study.explain import EXPLAINERS
+from minicnn.study.page.explained import EXPLAINED, MOST_TERMS, explanation_of, view_of
 from minicnn.study.recording import Recording, Step
 
 VERSION = 1
 MOST_VALUES = 2**22  # of one block: 16 MiB in float32
 LONGEST_NAME = 120
 KEPT = ("winner", "inv_std", "mask")  # saved arrays that are shown; the others are inputs or outputs
-WHOLE = ("K", "i")  # kinds of arrays that travel as 32-bit whole numbers
+WINOGRAD = ("at", "g", "bt")
 Ranges = Sequence[Sequence[int]]
 
 
@@ -57,6 +60,7 @@ class Numbers:
         self._sent: dict[int, dict[str, Any]] = {}
         self._name_tensors()
         self._keys: dict[str, tuple[int, ...]] = {}
+        self._explained: dict[str, tuple[int, ...]] = {}
         self.description = self._described()
 
     # ---- the description ---------------------------------------------------------------------------------------------
@@ -92,7 +96,7 @@ class Numbers:
             "output": self._numbers.get(id(recording.output)),
             "tensors": [self._tensor(number, tensor) for number, tensor in enumerate(self.tensors)],
             "steps": [self._step(step) for step in recording.steps],
-            "winograd": dict(zip(("at", "g", "bt"), (m.tolist() for m in matrices(4)), strict=True)),
+            "winograd": {str(m): dict(zip(WINOGRAD, map(np.ndarray.tolist, matrices(m)), strict=True)) for m in (2, 4)},
             "tile": [*TILE, lanes_of(np.float32)],
         }
 
@@ -127,7 +131,10 @@ class Numbers:
             if step.dy is not None and several and self._needs(step, name):
                 self._keys[f"c{step.number}:{name}"] = self.tensors[number].shape
                 own.append(name)
+        view = view_of(step)
         return {
+            "view": view,
+            "terms": self._with_terms(step) if view == EXPLAINED else [],
             "layer": clipped(step.layer),
             "operation": step.operation.name,
             "formula": step.operation.formula,
@@ -140,6 +147,16 @@ class Numbers:
             "algorithm": _algorithm(step),
             "held": True,
         }
+
+    def _with_terms(self, step: Step) -> list[str]:
+        """The output and the gradients of a step that have explanations: "y", "x", ..."""
+        known = EXPLAINERS.get(step.operation.name, {})
+        shapes = {"y": step.output.shape} if "y" in known else {}
+        for name, tensor in zip(step.names, step.inputs, strict=True):
+            if tensor is not None and step.dy is not None and self._needs(step, name) and f"grad {name}" in known:
+                shapes[name] = tensor.shape
+        self._explained.update({f"e{step.number}:{name}": shape for name, shape in shapes.items()})
+        return list(shapes)
 
     def _needs(self, step: Step, name: str) -> bool:
         node = step.output.node
@@ -211,6 +228,37 @@ class Numbers:
                 del self._sent[next(iter(self._sent))]
             self._sent[step.number] = step.gradients()
         return self._sent[step.number]
+
+    def explanation(self, key: str, index: Sequence[int], most: int = MOST_TERMS) -> dict[str, Any]:
+        """Where one number comes from (see `explanation_of`): `explanation("e7:x", (0, 3, 2))`.
+
+        Raises
+        ------
+        ArgumentError
+            Unknown key, or an index outside of the array.
+        MismatchError
+            The terms do not give the engine's value.
+        """
+        if key not in self._explained:
+            raise ArgumentError("no such explanation", called="Numbers", seen=f"key {clipped(str(key))!r}")
+        shape = self._explained[key]
+        fits = len(index) == len(shape) and all(
+            type(i) is int and 0 <= i < size for i, size in zip(index, shape, strict=False)
+        )
+        if not fits:
+            raise ArgumentError("an index that does not fit", called=key, seen=str(index)[:200], rule=f"shape {shape}")
+        step, name = self._explained_of(key)
+        engine = float(moved(self.values_of(key), "cpu")[tuple(index)])
+        return explanation_of(self.recording, step, name, tuple(index), engine, most)
+
+    def values_of(self, key: str) -> Any:
+        """The array that the explanations of `e7:y` are about."""
+        step, name = self._explained_of(key)
+        return step.output.array if name == "y" else self._own_gradients(step)[name]
+
+    def _explained_of(self, key: str) -> tuple[Step, str]:
+        kind, _, name = key.partition(":")
+        return self.recording.steps[int(kind[1:])], name
 
     def keys_of(self, number: int) -> list[str]:
         """Keys of all arrays that the page needs to explain a step."""

@@ -55,3 +55,35 @@ def recording():
 @pytest.fixture(scope="session")
 def numbers(recording):
     return Numbers(recording, [HOSTILE, "dog", "cat"], title=f"a {HOSTILE}", about=HOSTILE)
+
+
+class Others(nn.Module):
+    """Operations whose terms come from Python: transposed convolution, recurrent layers, reductions, arithmetic."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(2, 4, 3, stride=2, padding=1, output_padding=1, groups=2)
+        self.rnn, self.lstm, self.gru = nn.RNN(4, 3), nn.LSTM(3, 3), nn.GRU(3, 3)
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x):
+        x = self.up(x)  # (2, 4, 6, 6)
+        x = (x - x.mean(dim=(2, 3), keepdim=True)) / (nn.functional.softmax(x, dim=1) + 0.5)
+        x = x * x.sum(dim=1, keepdim=True) + x.max(dim=3, keepdim=True)[0]
+        x = x.mean(dim=3).transpose(1, 2).transpose(0, 1)  # (6, 2, 4): a row of the image a step
+        for layer in (self.rnn, self.lstm, self.gru):
+            x = layer(x)[0]
+        return self.fc(x[-1])
+
+
+def two_losses(scores, labels):
+    """Cross-entropy with weights and smoothed labels, and a mean squared error."""
+    loss = nn.CrossEntropyLoss(minicnn.tensor(np.float32([1, 2, 0.5])), label_smoothing=0.1)(scores, labels)
+    return loss + nn.functional.mse_loss(scores, scores.detach() + 1.0) * 0.5
+
+
+@pytest.fixture(scope="session")
+def others():
+    minicnn.manual_seed(4)
+    images = np.random.default_rng(2).standard_normal((2, 2, 3, 3)).astype(np.float32)
+    return Numbers(record(Others(), images, [2, 0], two_losses), ["a", "b", "c"], title="others")

@@ -11,6 +11,7 @@ from minicnn.study.page.assets import script
 
 pytestmark = pytest.mark.skipif(find() is None, reason="no Chromium on this machine")
 
+INSIDE = ("im2col", "winograd2", "winograd4", "tile")
 TOOLS = """
 const step = () => document.querySelector(".minicnn .step");
 const until = async (done) => { while (!done()) await new Promise((go) => setTimeout(go, 5)); };
@@ -93,7 +94,7 @@ def opened(page, url, width=1200, height=800):
 def engine(numbers, step, mode, at):
     """The engine's value that a view is about."""
     told = numbers.description["steps"][step]
-    if mode in ("y", "im2col", "winograd", "tile"):
+    if mode in ("y", *INSIDE):
         key = f"t{told['output']}"
     else:
         key = f"c{step}:{mode}" if mode in told["own"] else f"g{told['inputs'][mode]}"
@@ -110,7 +111,7 @@ def test_every_view_of_every_step_arrives_at_the_engines_value_on_a_phone_too(pa
     assert all(row["math"] >= 2 for row in rows)
     checked = [row for row in rows if row["total"] is not None]
     seen = {(numbers.description["steps"][row["step"]]["operation"], row["mode"]) for row in checked}
-    assert {("conv2d", mode) for mode in ("y", "x", "w", "b", "im2col", "winograd", "tile")} <= seen
+    assert {("conv2d", mode) for mode in ("y", "x", "w", "b", *INSIDE)} <= seen
     assert {("batch_norm_relu", mode) for mode in ("y", "x", "weight", "bias", "residual")} <= seen
     assert {("max_pool2d", "x"), ("avg_pool2d", "x"), ("linear", "w"), ("cross_entropy", "x"), ("relu", "x")} <= seen
     for row in checked:
@@ -126,12 +127,41 @@ def check(numbers, row):
     assert row["equal"] == "true", row
 
 
+def test_terms_from_python_arrive_at_the_engines_value_in_file_and_server(page, others, tmp_path):
+    """Every operation without a view of its own: a file holds the terms of some numbers, a server those of all."""
+    write_page(tmp_path / "others.html", others)
+    rows = opened(page, (tmp_path / "others.html").as_uri(), 375, 740).run(WALK % TOOLS)
+    assert page.problems == []
+    assert not [row for row in rows if row["error"] or row["wide"] > 375]
+    steps = others.description["steps"]
+    explained = {number: step["terms"] for number, step in enumerate(steps) if step["terms"]}
+    assert {(row["step"], row["mode"]) for row in rows if row["total"]} >= {
+        (number, mode) for number, modes in explained.items() for mode in modes
+    }
+    for row in rows:
+        if row["total"] is not None:
+            check(others, row)
+    generator = np.random.default_rng(1)
+    picks = []
+    for number, step in enumerate(steps):
+        if step["operation"] in ("conv_transpose2d", "softmax", "lstm", "gru", "max", "div"):
+            for mode in step["terms"]:
+                shape = others.description["tensors"][step["inputs"].get(mode, step["output"])]["shape"]
+                picks.append([number, mode, [int(generator.integers(size)) for size in shape]])
+    with Server(others) as server:
+        rows = opened(page, server.url).run(PICKS % (TOOLS, json.dumps(picks)))
+    assert page.problems == []
+    for row, (_, _, at) in zip(rows, picks, strict=True):
+        assert row["at"] == at
+        check(others, row)
+
+
 def test_random_picks_change_the_sum_to_the_engines_value(page, file, numbers):
     generator = np.random.default_rng(0)
     picks = []
-    for step, mode in [(0, "y"), (0, "x"), (0, "w"), (1, "x"), (2, "x"), (5, "x"), (5, "w"), (5, "winograd")]:
+    for step, mode in [(0, "y"), (0, "x"), (0, "w"), (1, "x"), (2, "x"), (5, "x"), (5, "w"), (5, "winograd2")]:
         told = numbers.description["steps"][step]
-        if mode == "winograd" and told["options"].get("groups") != 1:
+        if mode == "winograd2" and told["options"].get("groups") != 1:
             continue
         key = told["inputs"][mode] if mode in told["inputs"] else told["output"]
         shape = numbers.description["tensors"][key]["shape"]

@@ -7,6 +7,7 @@ import pytest
 
 from minicnn.errors import ArgumentError, MissingPackageError
 from minicnn.study.page import explorer
+from minicnn.study.page.explained import entries
 from minicnn.study.page.notebook import answer
 from minicnn.study.page.numbers import LONGEST_NAME, Numbers, clipped
 
@@ -65,6 +66,44 @@ def test_other_keys_and_ranges_are_refused(numbers, key, ranges):
     assert reply["id"] == 5
     assert reply["error"]
     assert data == b""
+
+
+@pytest.mark.parametrize(
+    ("key", "index"),
+    [
+        ("e999:y", (0,)),
+        ("e0", ()),
+        ("e0:__class__", ()),
+        ("e0:y", (0, 0)),
+        ("e0:y", (0, 4, 0, 0)),
+        ("e0:y", (0, 0, 0, -1)),
+    ],
+)
+def test_other_explanations_are_refused(others, key, index):
+    with pytest.raises(ArgumentError):
+        others.explanation(key, index)
+    assert answer(others, {"id": 1, "key": key, "ranges": [[i, i + 1] for i in index]})[0]["error"]
+
+
+def test_an_explanation_is_bounded_and_says_where_its_factors_stand(others):
+    lstm = next(i for i, step in enumerate(others.description["steps"]) if step["operation"] == "lstm")
+    told = others.explanation(f"e{lstm}:y", (0, 2, 1, 0), 2)
+    gate = told["parts"][0]["parts"][0]  # what the sigmoid of the first gate is taken of
+    assert (len(gate["terms"]), gate["many"]) == (2, 8)
+    assert gate["rest"] + sum(term["value"] for term in gate["terms"]) == pytest.approx(gate["total"])
+    factors = [factor for term in others.explanation(f"e{lstm}:y", (1, 2, 1, 0))["terms"] for factor in term["factors"]]
+    assert ["c_before", [2, 1, 0], others.values_of(f"e{lstm}:y")[1, 1, 1, 0], "y", [1, 1, 1, 0]] in factors
+
+
+def test_entries_of_a_file_are_bounded_and_begin_where_the_page_does():
+    values = np.random.default_rng(0).standard_normal((2, 3, 20, 20))
+    found = entries(values, 24)
+    assert len(found) <= 24
+    assert found[0] == (0, 0, *np.unravel_index(np.abs(values[0, 0]).argmax(), (20, 20)))
+    assert np.unravel_index(np.abs(values).argmax(), values.shape) in found
+    assert sorted(entries(values[0, 0, :2, :3], 24)) == list(np.ndindex(2, 3))
+    assert entries(np.float32(3), 24) == [()]
+    assert entries(np.empty((0, 3)), 24) == []
 
 
 def test_a_block_has_a_largest_size(numbers, monkeypatch):

@@ -63,54 +63,56 @@ const product = (a, b) => a.map((row) => b[0].map((_, j) => row.reduce((sum, val
 const transposed = (a) => a[0].map((_, j) => a.map((row) => row[j]));
 const between = (a, x) => product(product(a, x), transposed(a));
 
-async function winogradView(c, at) {
+// F(m x m, 3 x 3), m = 2 or 4: tiles of m x m outputs from m + 2 inputs a side
+async function winogradView(c, at, m) {
   const z = convSizes(c);
   const [n, k, p, q] = at;
-  const { at: AT, g: G, bt: BT } = c.source.description.winograd;
-  const [top, left] = [4 * Math.floor(p / 4), 4 * Math.floor(q / 4)];
+  const { at: AT, g: G, bt: BT } = c.source.description.winograd[m];
+  const [top, left] = [m * Math.floor(p / m), m * Math.floor(q / m)];
+  const wide = m + 2;
   const [x, w, b] = await Promise.all([
-    c.block("x", [n, null, [top - 1, top + 5], [left - 1, left + 5]]),
+    c.block("x", [n, null, [top - 1, top + m + 1], [left - 1, left + m + 1]]),
     c.block("w", [k]),
     c.has("b") ? c.value("b", [k]) : 0,
   ]);
-  const six = [0, 1, 2, 3, 4, 5];
-  const [inner, sums] = [six.map(() => six.map(() => 0)), []];
+  const side = Array.from({ length: wide }, (_, i) => i);
+  const [inner, sums] = [side.map(() => side.map(() => 0)), []];
   const shown = Math.min(c.state.shown, z.C - 1);
   let [parts, scale] = [null, Math.abs(b)];
   for (let channel = 0; channel < z.C; channel++) {
-    const d = six.map((i) => six.map((j) => {
+    const d = side.map((i) => side.map((j) => {
       const [h, v] = [top - 1 + i, left - 1 + j];
       return h >= 0 && h < z.H && v >= 0 && v < z.W ? x.at(n, channel, h, v) : 0;
     }));
     const taps = [0, 1, 2].map((r) => [0, 1, 2].map((s) => w.at(k, channel, r, s)));
     const [V, U] = [between(BT, d), between(G, taps)];
-    const M = six.map((i) => six.map((j) => U[i][j] * V[i][j]));
-    six.forEach((i) => six.forEach((j) => (inner[i][j] += M[i][j])));
+    const M = side.map((i) => side.map((j) => U[i][j] * V[i][j]));
+    side.forEach((i) => side.forEach((j) => (inner[i][j] += M[i][j])));
     const own = between(AT, M)[p - top][q - left];
     sums.push(own);
     scale += M.flat().reduce((sum, value) => sum + Math.abs(value), 0);
     if (channel === shown) parts = { d, V, U, M };
   }
   const Y = between(AT, inner).map((row) => row.map((value) => value + b));
-  const chosen = (p - top) * 4 + q - left;
-  const outside = new Set(Y.flat().map((_, i) => i).filter((i) => top + Math.floor(i / 4) >= z.P || left + (i % 4) >= z.Q));
-  const pads = new Set(six.flatMap((i) => six.map((j) => [i, j])).filter(([i, j]) => top - 1 + i < 0 || top - 1 + i >= z.H || left - 1 + j < 0 || left - 1 + j >= z.W).map(([i, j]) => 6 * i + j));
+  const chosen = (p - top) * m + q - left;
+  const outside = new Set(Y.flat().map((_, i) => i).filter((i) => top + Math.floor(i / m) >= z.P || left + (i % m) >= z.Q));
+  const pads = new Set(side.flatMap((i) => side.map((j) => [i, j])).filter(([i, j]) => top - 1 + i < 0 || top - 1 + i >= z.H || left - 1 + j < 0 || left - 1 + j >= z.W).map(([i, j]) => wide * i + j));
   const grid = (title, rows, columns, values, more = {}) => ({ title, rows, columns, values: values.flat(), ...more });
   return {
-    maps: [{ key: c.key("x"), name: "input x", lead: [n, shown], margin: 1, window: [top - 1, left - 1, 6, 6], focus: "window", pick: (h, v) => c.choose([n, k, h, v]) }],
+    maps: [{ key: c.key("x"), name: "input x", lead: [n, shown], margin: 1, window: [top - 1, left - 1, wide, wide], focus: "window", pick: (h, v) => c.choose([n, k, h, v]) }],
     grids: [
-      grid(`d: 6 × 6 inputs, channel ${shown}`, 6, 6, parts.d, { pads }),
-      grid("V = Bᵀ d B", 6, 6, parts.V, { sign: "→" }),
-      grid("U = G w Gᵀ, the kernel", 6, 6, parts.U, { sign: "×" }),
-      grid("M = U × V, number by number", 6, 6, parts.M, { sign: "=" }),
-      grid("sum of M over channels", 6, 6, inner, { sign: "Σ" }),
-      grid(`Y = Aᵀ (sum) A${c.has("b") ? " + b" : ""}: 4 × 4 outputs`, 4, 4, Y, { sign: "→", chosen, pads: outside }),
+      grid(`d: ${wide} × ${wide} inputs, channel ${shown}`, wide, wide, parts.d, { pads }),
+      grid("V = Bᵀ d B", wide, wide, parts.V, { sign: "→" }),
+      grid("U = G w Gᵀ, the kernel", wide, wide, parts.U, { sign: "×" }),
+      grid("M = U × V, number by number", wide, wide, parts.M, { sign: "=" }),
+      grid("sum of M over channels", wide, wide, inner, { sign: "Σ" }),
+      grid(`Y = Aᵀ (sum) A${c.has("b") ? " + b" : ""}: ${m} × ${m} outputs`, m, m, Y, { sign: "→", chosen, pads: outside }),
     ],
     bars: { title: `What the ${plural(z.C, "channel")} give to the chosen output`, items: sums.map((value, i) => ({ label: `channel ${i}`, value, chosen: i === shown, act: () => c.set({ shown: i }) })) },
     math: [mrow(mi("Y"), mo("="), mml("msup", mi("A"), mi("T")), mo("["), msum(mi("c"), null), mo("("), mi("G"), mi("w"), mml("msup", mi("G"), mi("T")), mo(")"), mo("⊙"), mo("("), mml("msup", mi("B"), mi("T")), mi("d"), mi("B"), mo(")"), mo("]"), mi("A"))],
     notes: [
-      "F(4 × 4, 3 × 3): 36 products give 16 outputs. Windows would take 9 products each, 144: four times as many.",
-      "The price is rounding: large numbers are subtracted from each other, so the last digits differ.",
+      `F(${m} × ${m}, 3 × 3): ${wide * wide} products give ${m * m} outputs. Windows would take 9 products each, ${9 * m * m}: ${(9 * m * m) / (wide * wide)} times as many.`,
+      m === 4 ? "The price is rounding: large numbers are subtracted from each other, so the last digits differ." : "Tiles of 4 × 4 outputs save more, 4 times; these round less.",
     ],
     sum: { total: Y[p - top][q - left], engine: await c.value("y", at), scale },
   };

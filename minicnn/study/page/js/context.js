@@ -36,6 +36,7 @@ class Context {
   block = (name, ranges) => this.source.block(this.key(name), ranges);
   value = (name, at) => this.source.value(this.key(name), at);
   back = (name, at) => this.source.value(this.backKey(name), at);
+  explanation = (name, at) => this.source.explanation(`e${this.number}:${name}`, at);
   choose = (at) => this.widget.choose(at);
   set = (...change) => this.widget.set(...change);
   className = (j) => {

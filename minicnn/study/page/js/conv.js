@@ -302,7 +302,7 @@ const CONV = {
   modes: (c) => [
     { id: "y", side: "forward", label: "output", target: "y" },
     { id: "im2col", side: "inside", label: "im2col", target: "y" },
-    ...(winogradFits(c) ? [{ id: "winograd", side: "inside", label: "Winograd", target: "y" }] : []),
+    ...(winogradFits(c) ? [2, 4].map((m) => ({ id: `winograd${m}`, side: "inside", label: `Winograd ${m}×${m}`, target: "y" })) : []),
     ...((c.step.options.groups ?? 1) === 1 ? [{ id: "tile", side: "inside", label: "register tile", target: "y" }] : []),
     { id: "x", side: "backward", label: "∂L/∂x", target: "x" },
     { id: "spread", side: "backward", label: "where one ∂L/∂y goes", target: "y", gradient: true },
@@ -316,7 +316,8 @@ const CONV = {
     w: convGradWeight,
     b: (c, at) => sumOverAll(c, at, "channel", 1),
     im2col: (c, at) => im2colView(c, at),
-    winograd: (c, at) => winogradView(c, at),
+    winograd2: (c, at) => winogradView(c, at, 2),
+    winograd4: (c, at) => winogradView(c, at, 4),
     tile: (c, at) => tileView(c, at),
   },
   formula: (c) => {

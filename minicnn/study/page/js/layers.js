@@ -17,8 +17,10 @@ const VIEWS = {
   ...Object.fromEntries(Object.keys(FUNCTIONS).map((name) => [name, unary(name)])),
 };
 
+const viewOf = (step) => VIEWS[step.view] ?? EXPLAINED;
+
 const THUMBS = 4;
-const OPERATIONS = { conv2d: "convolution", max_pool2d: "max pooling", avg_pool2d: "average pooling", adaptive_avg_pool2d: "average pooling", batch_norm: "batch norm", batch_norm_relu: "batch norm, ReLU", cross_entropy: "cross-entropy", relu: "ReLU" };
+const OPERATIONS = { conv2d: "convolution", max_pool2d: "max pooling", avg_pool2d: "average pooling", adaptive_avg_pool2d: "average pooling", batch_norm: "batch norm", batch_norm_relu: "batch norm, ReLU", cross_entropy: "cross-entropy", relu: "ReLU", conv_transpose2d: "transposed convolution", mse: "mean squared error", rnn: "recurrent layer", lstm: "LSTM", gru: "GRU", log_softmax: "log softmax" };
 
 function operationName(step) {
   const name = OPERATIONS[step.operation] ?? step.operation.replaceAll("_", " ");

@@ -39,8 +39,8 @@ async function normForward(c, at) {
   if (fused(c)) terms.push({ name: "ReLU", formula: mrow(mi("max"), mo("("), mi("z"), mo(","), mml("mn", "0"), mo(")")), value: total });
   return {
     maps: [
-      { key: c.key("x"), name: "input x", lead: at.slice(0, 2), marks: [placeIn(c.shape("x"), at)] },
-      ...(c.has("residual") ? [{ key: c.key("residual"), name: "residual, the shortcut", lead: at.slice(0, 2), marks: [placeIn(c.shape("x"), at)] }] : []),
+      sameMap(c, c.key("x"), "input x", at),
+      ...(c.has("residual") ? [sameMap(c, c.key("residual"), "residual, the shortcut", at)] : []),
     ],
     terms,
     math: [
@@ -96,7 +96,7 @@ async function normGradInput(c, at) {
       : []),
   ];
   return {
-    maps: [{ key: c.gradKey, name: "∂L/∂y", lead: at.slice(0, 2), marks: [placeIn(c.shape("y"), at)] }],
+    maps: [sameMap(c, c.gradKey, "∂L/∂y", at)],
     terms,
     math: [mrow(mgrad("x", ...at), mo("="), ...mterms(training(c) ? [first, second, third] : [first]), mo("="), mnum(total))],
     notes: [
@@ -134,7 +134,7 @@ async function normGradResidual(c, at) {
   const { dy, dz } = await passed(c, at[1]);
   const own = placeOf(dy, at);
   return {
-    maps: [{ key: c.gradKey, name: "∂L/∂y", lead: at.slice(0, 2), marks: [placeIn(c.shape("y"), at)] }],
+    maps: [sameMap(c, c.gradKey, "∂L/∂y", at)],
     math: [mrow(mgrad("r", ...at), mo("="), mi("dz"), mo("="), mnum(dz[own]))],
     notes: ["The gradient of a sum goes to both summands unchanged: past the convolutions it flows back through the shortcut as it is. This is why very deep residual networks learn.", c.shared("residual")],
     sum: { total: dz[own], engine: await c.back("residual", at), scale: Math.abs(dz[own]), what: "passed on " },

@@ -1,5 +1,6 @@
 // Blocks of the recording's arrays, asked for by messages and kept for a while.
 // A request is {id, key, ranges: [[start, stop], ...]}; the answer {id, type} with one buffer, or {id, error}.
+// Explanations of single numbers come the same way: their keys begin with e, their type is "json".
 
 const MOST_KEPT = 600;
 const TYPES = { float32: Float32Array, float64: Float64Array, int32: Int32Array };
@@ -53,14 +54,22 @@ class Source {
       const [start, stop] = typeof range === "number" ? [range, range + 1] : range;
       return [Math.max(0, Math.min(start, size)), Math.max(0, Math.min(stop, size))];
     });
-    const name = `${key} ${full.join(" ")}`;
+    return this.asked(key, full);
+  }
+
+  explanation(key, index) {
+    return this.asked(key, index.map((place) => [place, place + 1]));
+  }
+
+  asked(key, ranges) {
+    const name = `${key} ${ranges.join(" ")}`;
     if (!this.kept.has(name)) {
       if (this.kept.size >= MOST_KEPT) this.kept.delete(this.kept.keys().next().value);
       const id = ++this.last;
-      const answer = new Promise((resolve, reject) => this.waiting.set(id, { resolve, reject, ranges: full }));
+      const answer = new Promise((resolve, reject) => this.waiting.set(id, { resolve, reject, ranges }));
       answer.catch(() => this.kept.delete(name));
       this.kept.set(name, answer);
-      this.model.send({ id, key, ranges: full });
+      this.model.send({ id, key, ranges });
     }
     return this.kept.get(name);
   }
@@ -79,7 +88,8 @@ class Source {
     }
     const view = buffers[0];
     const bytes = view instanceof ArrayBuffer ? view : view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
-    asked.resolve(new Block(new TYPES[message.type](bytes), asked.ranges));
+    if (message.type === "json") asked.resolve(JSON.parse(new TextDecoder().decode(bytes)));
+    else asked.resolve(new Block(new TYPES[message.type](bytes), asked.ranges));
   }
 }
 

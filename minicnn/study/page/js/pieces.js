@@ -43,7 +43,8 @@ function gridView(grid) {
   );
 }
 
-// {title, items: [{label, value, chosen, act}], whole: whether all are shown, toggle}
+// {title, items: [{label, value, chosen, act}], whole: whether all are shown, toggle: absent where they cannot be,
+//   more: {many, sum} of values that are not among the items}
 const SHOWN = 12;
 
 function barsView(bars) {
@@ -58,18 +59,20 @@ function barsView(bars) {
   }
   const rows = order.map((i) => barView(bars.items[i], scale));
   const rest = folded ? bars.items.filter((_, i) => !order.includes(i)) : [];
-  const left = rest.reduce((sum, item) => sum + item.value, 0);
+  const left = rest.reduce((sum, item) => sum + item.value, bars.more?.sum ?? 0);
+  const others = rest.length + (bars.more?.many ?? 0);
+  const toggle = bars.toggle && bars.items.length > SHOWN;
   return make(
     "div",
     { class: "bars" },
     make("h4", {}, bars.title, folded ? make("span", { class: "soft" }, " largest first") : null),
     make("ul", {}, rows),
-    bars.items.length > SHOWN
+    others || toggle
       ? make(
           "p",
           { class: "soft" },
-          folded ? `and ${rest.length} more, together ${fmt(left)} ` : null,
-          make("button", { type: "button", onclick: bars.toggle, "data-focus": "fold" }, folded ? "show all" : "show the largest"),
+          others ? `and ${others.toLocaleString("en")} more, together ${fmt(left)} ` : null,
+          toggle ? make("button", { type: "button", onclick: bars.toggle, "data-focus": "fold" }, folded ? (bars.more?.many ? "show more" : "show all") : "show the largest") : null,
         )
       : null,
   );
@@ -117,7 +120,7 @@ function inline(node) {
 function checkView(sum) {
   const difference = Math.abs(sum.total - sum.engine);
   const same = Object.is(Math.fround(sum.total), Math.fround(sum.engine)) || sum.total === sum.engine;
-  const allowed = (sum.tolerance ?? 4e-6) * Math.max(sum.scale ?? 0, Math.abs(sum.engine)) + 1e-30;
+  const allowed = sum.allowed ?? (sum.tolerance ?? 4e-6) * Math.max(sum.scale ?? 0, Math.abs(sum.engine)) + 1e-30;
   const equal = same || difference <= allowed;
   const says = same ? "equal in float32" : equal ? `equal to rounding: difference ${fmt(difference, 2)}` : `different by ${fmt(difference, 3)}`;
   return make(
@@ -132,7 +135,7 @@ function checkView(sum) {
 }
 
 // "0.31 + (−0.2) + … (14 more)": the largest values of a sum, in the order in which they are added
-function mterms(values, most = 4) {
+function mterms(values, most = 4, many = values.length) {
   const order = values.map((_, i) => i).sort((a, b) => Math.abs(values[b]) - Math.abs(values[a]));
   const chosen = order.slice(0, most).sort((a, b) => a - b);
   const row = [];
@@ -140,7 +143,7 @@ function mterms(values, most = 4) {
     if (row.length) row.push(mo("+"));
     row.push(mnum(values[i], row.length > 0));
   }
-  if (values.length > chosen.length) row.push(mo("+"), mo("…"), mtext(` (${values.length - chosen.length} more)`));
+  if (many > chosen.length) row.push(mo("+"), mo("…"), mtext(` (${many - chosen.length} more)`));
   return row;
 }
 

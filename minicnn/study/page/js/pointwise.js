@@ -1,4 +1,4 @@
-// Operations on single values: ReLU, sums, numbers that only move; and what is shown of operations without a view.
+// Operations on single values: ReLU, sums, numbers that only move.
 
 // y, the factor dy/dx, and both as mathematics, from x
 const FUNCTIONS = {
@@ -39,17 +39,14 @@ function unary(name) {
   };
 }
 
-const sameShapes = (c) => ["a", "b"].every((name) => c.has(name) && c.shape(name).join() === c.shape("y").join());
-
 const ADD = {
-  modes: (c) => (sameShapes(c) ? [
+  modes: () => [
     { id: "y", side: "forward", label: "output", target: "y" },
     { id: "a", side: "backward", label: "∂L/∂a", target: "a" },
     { id: "b", side: "backward", label: "∂L/∂b", target: "b" },
-  ] : PLAIN.modes(c)),
+  ],
   views: {
     y: async (c, at) => {
-      if (!sameShapes(c)) return plainView(c, "y", at);
       const [a, b] = await Promise.all([c.value("a", at), c.value("b", at)]);
       return {
         maps: [sameMap(c, c.key("a"), "a", at), sameMap(c, c.key("b"), "b", at)],
@@ -60,7 +57,6 @@ const ADD = {
     },
     a: (c, at) => passOn(c, "a", at),
     b: (c, at) => passOn(c, "b", at),
-    x: (c, at) => plainView(c, "x", at),
   },
   formula: () => mrow(mi("y"), mo("="), mi("a"), mo("+"), mi("b")),
 };
@@ -175,23 +171,3 @@ async function dropped(c, at, from, to, key, name) {
     sum: { total, engine: await (to === "y" ? c.value("y", at) : c.back("x", at)), scale: Math.abs(total) },
   };
 }
-
-// ---- all others: the engine's numbers, without terms -----------------------------------------------------------------
-
-async function plainView(c, name, at) {
-  const value = name === "y" ? await c.value("y", at) : await c.back(name, at);
-  return {
-    maps: name === "y" ? Object.keys(c.step.inputs).slice(0, 3).map((input) => ({ key: c.key(input), name: `input ${input}`, lead: ones(c.shape(input)).slice(0, planeOf(c.shape(input)).lead) })) : [],
-    math: [mrow(name === "y" ? msub("y", ...at) : mgrad(name, ...at), mo("="), mnum(value))],
-    notes: ["This page shows the numbers of this operation, but not their terms. In words: minicnn explain."],
-  };
-}
-
-const PLAIN = {
-  modes: (c) => [
-    { id: "y", side: "forward", label: "output", target: "y" },
-    ...Object.keys(c.step.inputs).filter((name) => c.hasBack(name)).map((name) => ({ id: name, side: "backward", label: `∂L/∂${name}`, target: name })),
-  ],
-  views: new Proxy({}, { get: (_, mode) => (c, at) => plainView(c, mode, at) }),
-  formula: (c) => mtext(c.step.operation.replaceAll("_", " ")),
-};

@@ -9,12 +9,12 @@ class StepView {
     const context = new Context(this);
     const mode = this.mode(context);
     let at = this.place(context, mode);
-    let content;
+    let [content, view] = [];
     try {
       if (!context.step.held) throw new Error("The arrays of this step are not in this file, which holds only a part of the network. All of it: minicnn explore, without --html.");
       if (mode.side === "backward") at = await this.loudest(context, mode, at);
       if (ticket !== this.ticket) return;
-      const view = await (VIEWS[context.step.operation] ?? PLAIN).views[mode.id](context, at);
+      view = await viewOf(context.step).views[mode.id](context, at);
       const target = await this.target(context, mode, at);
       const maps = await Promise.all((view.maps ?? []).map((map) => this.map(map)));
       if (ticket !== this.ticket) return;
@@ -27,7 +27,7 @@ class StepView {
     }
     const root = this.element.getRootNode();
     const focus = this.main.contains(root.activeElement) ? root.activeElement.dataset.focus : undefined;
-    this.main.replaceChildren(this.head(context, mode), ...content);
+    this.main.replaceChildren(this.head(context, mode, view), ...content);
     this.main.dataset.shown = `${this.state.step} ${mode.id} ${at.join(",")}`;
     this.layers.show(this.state.step);
     if (focus) [...this.main.querySelectorAll("[data-focus]")].find((item) => item.dataset.focus === focus)?.focus({ preventScroll: true });
@@ -39,7 +39,12 @@ class StepView {
     return `${layerName(context.step)}, ${name} at ${at.join(", ")}: ${value}`;
   }
 
-  head(context, mode) {
+  formula(context, view) {
+    const own = viewOf(context.step).formula(context);
+    return own ? math(own) : view?.general ? math(fromTree(view.general)) : null;
+  }
+
+  head(context, mode, view) {
     const { steps, tensors } = this.source.description;
     const { step, number } = context;
     const shapes = Object.entries(step.inputs).map(([name, tensor]) => `${name} ${times(tensors[tensor].shape) || "number"}`);
@@ -61,7 +66,7 @@ class StepView {
       ),
       make("p", { class: "soft" }, `${shapes.join(", ")} → ${times(tensors[step.output].shape) || "one number"}`, options.length ? ` · ${options.join(", ")}` : "", step.algorithm ? ` · computed by ${step.algorithm}` : ""),
       make("p", { class: "links" }, from, to),
-      math((VIEWS[step.operation] ?? PLAIN).formula(context)),
+      this.formula(context, view),
       this.modeButtons(context, mode),
     );
   }
@@ -107,6 +112,8 @@ class StepView {
     figure.classList.add("target");
     const names = { 4: ["image", "channel", "row", "column"], 2: ["image", "number"], 1: ["number"] };
     if (mode.target === "w") Object.assign(names, { 4: ["output", "input", "row", "column"], 2: ["output", "input"] });
+    if (mode.target === "w" && context.step.operation === "conv_transpose2d") names[4] = ["input", "output", "row", "column"];
+    if (["rnn", "lstm", "gru"].includes(context.step.operation)) Object.assign(names, { 4: ["h or c", "step", "sequence", "number"], 3: ["step", "sequence", "number"], 2: mode.target.startsWith("w") ? ["gate", "number"] : ["sequence", "number"] });
     const spins = at.map((value, axis) =>
       shape[axis] > 1
         ? spin(names[shape.length]?.[axis] ?? `axis ${axis}`, value, shape[axis], (to) => this.choose(at.map((old, i) => (i === axis ? to : old))), `spin ${axis}`)
@@ -175,6 +182,7 @@ class StepView {
       view.sum ? checkView(view.sum) : null,
       view.terms ? termsView(view.terms) : null,
       view.bars ? barsView({ ...view.bars, whole: this.state.whole, toggle }) : null,
+      view.more ?? null,
       make("div", { class: "notes" }, (view.notes ?? []).filter(Boolean).map((note) => make("p", {}, note))),
     ].filter(Boolean);
   }

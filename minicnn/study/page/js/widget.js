@@ -78,8 +78,7 @@ class Explorer extends StepView {
   // ---- state ---------------------------------------------------------------------------------------------------------
 
   modes(context = new Context(this)) {
-    const view = VIEWS[context.step.operation] ?? PLAIN;
-    return view.modes(context).filter((mode) => {
+    return viewOf(context.step).modes(context).filter((mode) => {
       if (mode.side === "backward" && !mode.gradient) return context.hasBack(mode.target);
       return !mode.gradient || context.step.back;
     });
@@ -98,6 +97,8 @@ class Explorer extends StepView {
     const shape = this.targetShape(context, mode);
     const kept = this.state.places[`${context.number} ${mode.target}`];
     if (kept && kept.length === shape.length) return inside(kept, shape);
+    const filed = context.step.filed?.[mode.id];
+    if (filed?.length) return filed[0];
     if (shape.length === 4 && mode.target !== "w") return [0, 0, shape[2] >> 1, shape[3] >> 1];
     return shape.map((size, axis) => (mode.target === "w" && shape.length === 4 && axis > 1 ? size >> 1 : 0));
   }
@@ -105,7 +106,7 @@ class Explorer extends StepView {
   // Where nothing is chosen yet, the largest gradient in the plane.
   async loudest(context, mode, at) {
     const name = `${context.number} ${mode.target}`;
-    if (this.state.places[name] || at.length < 2) return at;
+    if (this.state.places[name] || at.length < 2 || context.step.filed?.[mode.id]) return at;
     const key = mode.gradient ? context.gradKey : context.backKey(mode.target);
     const shape = this.source.shape(key);
     const { lead } = planeOf(shape);
