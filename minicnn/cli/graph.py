@@ -31,6 +31,7 @@ def graph(
       minicnn graph runs/photos/model.h5 bee.jpg --backward --out gradients.svg
     """
     from minicnn.cli.compiling import compiling_shown
+    from minicnn.errors import ArgumentError
     from minicnn.files import write_atomically
     from minicnn.study.graph import draw
     from minicnn.study.recording import record
@@ -38,6 +39,10 @@ def graph(
 
     with compiling_shown():
         subject = load_subject(model, image, label=label, size=size, width=width)
+        if backward and subject.labels is None:
+            raise ArgumentError(
+                "no loss to go back from", called="graph", seen=f"{model}, which gives no scores", hint="no --backward"
+            )
         recording = record(subject.model, subject.images, subject.labels if backward else None)
     about = subject.description if backward else subject.description.partition("; loss")[0]
     svg = draw(recording, Path(model).name, about)

@@ -66,6 +66,7 @@ def test_graph_draws(run, tmp_path):
         (("explore", "cnn", "--html", "no/such/folder/page.html"), "no/such/folder"),
         (("explore", "cnn", "--label", "99"), "no such class"),
         (("graph", "nothing.h5"), "no such weights file"),
+        (("graph", "vae", "--backward"), "no loss to go back from"),
         (("graph", "cnn", "--out", "no/such/folder/graph.svg"), "no/such/folder"),
     ],
 )

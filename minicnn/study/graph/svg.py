@@ -1,34 +1,39 @@
 """The drawing as SVG: text as text, no script, nothing from outside; light and dark, and readable in grey.
 
 What a box is stands in it in words; fill and border repeat it. The bar at its foot is the logarithm of the norm of the
-gradient that came back to it.
+gradient that came back to it, on one scale for all boxes.
 """
 
 from __future__ import annotations
 
 import html
 import math
+import textwrap
 from collections.abc import Iterable
 from itertools import pairwise
 
 from minicnn.errors import printable
 from minicnn.study.graph.layout import Placed, place
-from minicnn.study.graph.tape import Box, Graph, graph_of, number, shortened
+from minicnn.study.graph.tape import TIMES, Box, Graph, graph_of, number, shortened
 from minicnn.study.recording import Recording
 
-LETTER = 6.7  # width of a letter of 11.5 px, about
-LINE, PAD, GAP, MARGIN, TOP = 15.0, 9.0, 26.0, 24.0, 64.0
+EM = 11.5
+NARROW, SLIM, BROAD = " .,·:;|'ijl", "ftr()-", f"mwMW{TIMES}…"
+LINE, PAD, GAP, MARGIN, TOP = 15.0, 9.0, 26.0, 24.0, 44.0
 SPREAD = 11.0  # between edges that enter one box
+LEAST = 460.0  # width of a drawing, so that its heading has room
+BAR = 84.0
+LEGEND = "‖∂y‖: norm of the loss's gradient with respect to an output; bars: its logarithm, from {low} to {high}"
 STYLE = """
 .paper { fill: #ffffff } .edge { fill: none; stroke: #6a6a6a; stroke-width: 1.6 } .far { stroke-dasharray: 6 3 }
 .tip { fill: #6a6a6a } text { font: 11.5px system-ui, "DejaVu Sans", sans-serif; fill: #161616 }
 .name { font-weight: 700 } .title { font-size: 17px; font-weight: 700 } .soft { fill: #4a4a4a }
 .box { stroke: #3a3a3a; stroke-width: 1.2; fill: #ffffff }
-.image { fill: #f2f2f2; stroke-width: 2.4 } .weights { fill: #cfe0f7; stroke-width: 2 } .norm { fill: #ececec }
+.input { fill: #f2f2f2; stroke-width: 2.4 } .weights { fill: #cfe0f7; stroke-width: 2 } .norm { fill: #ececec }
 .pool { fill: #f9dfb8 } .end { fill: #ffffff; stroke-width: 2.6 } .track { fill: #bdbdbd } .bar { fill: #8a4b00 }
 @media (prefers-color-scheme: dark) {
 .paper { fill: #151515 } .edge { stroke: #a8a8a8 } .tip { fill: #a8a8a8 } text { fill: #f0f0f0 } .soft { fill: #c4c4c4 }
-.box { stroke: #b8b8b8; fill: #1e1e1e } .image { fill: #2b2b2b } .weights { fill: #1d3a63 } .norm { fill: #303030 }
+.box { stroke: #b8b8b8; fill: #1e1e1e } .input { fill: #2b2b2b } .weights { fill: #1d3a63 } .norm { fill: #303030 }
 .pool { fill: #5a3d10 } .end { fill: #1e1e1e } .track { fill: #555555 } .bar { fill: #ffc66e } }
 """
 
@@ -65,12 +70,13 @@ def _svg(graph: Graph, title: str, about: str, summary: str) -> str:
     ends = [x for edge in placed.bends for _, x in edge]
     left = min([x - w / 2 for x, w in zip(placed.x, widths, strict=True)] + ends) - MARGIN
     right = max([x + w / 2 for x, w in zip(placed.x, widths, strict=True)] + ends) + MARGIN
-    right = max(right, left + 2 * MARGIN + 9.8 * len(title), left + 2 * MARGIN + LETTER * len(summary))
+    spare = max(0.0, max(LEAST, 2 * MARGIN + 1.6 * _wide(title, bold=True)) - (right - left)) / 2
+    left, right = left - spare, right + spare
+    about = printable(" ".join(about.split()))
+    heading = _heading(graph, summary, about, right - left - 2 * MARGIN)
+    top = [y + TOP + LINE * len(heading) for y in top]
     bottom = max(top[r] + h for r, h in zip(placed.rank, heights, strict=True)) + MARGIN
     body = [*_edges(graph, placed, heights, top), *_boxes(graph.boxes, placed, widths, heights, top)]
-    about = printable(" ".join(about.split()))
-    room = int((right - left - 2 * MARGIN) / 6.0)
-    shown = about if len(about) <= room else f"{about[: room - 1]}…"
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.1f} 0 {right - left:.1f} {bottom:.1f}" '
@@ -80,8 +86,10 @@ def _svg(graph: Graph, title: str, about: str, summary: str) -> str:
             f"<style>{STYLE}</style>",
             f'<rect class="paper" x="{left:.1f}" y="0" width="{right - left:.1f}" height="{bottom:.1f}"/>',
             f'<text class="title" x="{left + MARGIN:.1f}" y="26">{text(title)}</text>',
-            f'<text class="soft" x="{left + MARGIN:.1f}" y="44">{text(summary)}</text>',
-            f'<text class="soft" x="{left + MARGIN:.1f}" y="59">{text(shown)}</text>',
+            *(
+                f'<text class="soft" x="{left + MARGIN:.1f}" y="{TOP + LINE * i:.0f}">{text(line)}</text>'
+                for i, line in enumerate(heading)
+            ),
             *body,
             "</svg>",
             "",
@@ -99,17 +107,31 @@ def _spoken(graph: Graph) -> str:
     return f"{len(graph.edges)} arrays flow, {far} of them past other operations."
 
 
+def _heading(graph: Graph, summary: str, about: str, room: float) -> list[str]:
+    """The lines below the title, none longer than there is room for."""
+    norms = [box.norm for box in graph.boxes if box.norm]
+    legend = LEGEND.format(low=number(min(norms)), high=number(max(norms))) if norms else ""
+    letters = int(room / (0.6 * EM))
+    return [line for part in (summary, about, legend) for line in textwrap.wrap(part, letters)]
+
+
 def _width(box: Box) -> float:
-    bold = len(box.lines[0]) * LETTER * 1.08
-    return max(bold, *(len(line) * LETTER for line in box.lines[1:]), 60.0) + (4 if box.kind == "image" else 2) * PAD
+    lines = (_wide(line, bold=i == 0) for i, line in enumerate(box.lines))
+    return max(*lines, BAR) + (4 if box.kind == "input" else 2) * PAD
+
+
+def _wide(line: str, bold: bool = False) -> float:
+    """How wide a line is in DejaVu Sans, which is wider than most, about."""
+    ems = sum(0.33 if c in NARROW else 0.42 if c in SLIM else 0.93 if c in BROAD else 0.64 for c in line)
+    return ems * EM * (1.1 if bold else 1.0)
 
 
 def _tops(rank: list[int], heights: list[float]) -> list[float]:
-    """Upper edge of each rank."""
+    """Upper edge of each rank, below the first."""
     tallest = [0.0] * (max(rank) + 1)
     for r, height in zip(rank, heights, strict=True):
         tallest[r] = max(tallest[r], height)
-    tops, at = [], TOP + 12
+    tops, at = [], 0.0
     for height in tallest:
         tops.append(at)
         at += height + GAP
@@ -123,7 +145,7 @@ def _boxes(
     low, high = min(norms, default=0.0), max(norms, default=0.0)
     for box, x, rank, width, height in zip(boxes, placed.x, placed.rank, widths, heights, strict=True):
         y = top[rank]
-        round_ = height / 2 if box.kind == "image" else 4 if box.kind != "norm" else 10
+        round_ = height / 2 if box.kind == "input" else 4 if box.kind != "norm" else 10
         yield f"<g><title>{text('; '.join(box.lines))}</title>"
         yield (
             f'<rect class="box {box.kind}" x="{x - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
@@ -134,10 +156,9 @@ def _boxes(
             yield f'<text{kind} x="{x:.1f}" y="{y + PAD + 11 + i * LINE:.1f}" text-anchor="middle">{text(line)}</text>'
         if box.norm is not None:
             share = (math.log10(box.norm) - low) / (high - low) if box.norm and high > low else 0.0
-            inner = width - 4 * PAD
-            for name, length in (("track", inner), ("bar", max(2.0, share * inner))):
+            for name, length in (("track", BAR), ("bar", max(2.0, share * BAR))):
                 yield (
-                    f'<rect class="{name}" x="{x - inner / 2:.1f}" y="{y + height - PAD - 1:.1f}" '
+                    f'<rect class="{name}" x="{x - BAR / 2:.1f}" y="{y + height - PAD - 1:.1f}" '
                     f'width="{length:.1f}" height="4"/>'
                 )
         yield "</g>"

@@ -49,16 +49,16 @@ WORDS = {
 
 @dataclass
 class Box:
-    """One operation, or the images.
+    """One operation, or the input of the network.
 
     Attributes
     ----------
     lines : list of str
-        The layer, the operation, its output; with gradients their norms.
+        The layer if it has one, the operation, its output; with gradients their norms.
     kind : str
-        How it is drawn: "image", "weights", "norm", "pool", "end" or "plain".
+        How it is drawn: "input", "weights", "norm", "pool", "end" or "plain".
     norm : float or None
-        Euclidean norm of the gradient at its output.
+        Euclidean norm of the gradient with respect to its output.
     """
 
     lines: list[str]
@@ -88,7 +88,8 @@ def graph_of(recording: Recording) -> Graph:
         )
     names = {id(tensor): name for name, tensor in recording.model.named_parameters()}
     norm = _norm(recording.images.grad)
-    graph = Graph([Box(["images", *_lines(recording.images.shape, 0, norm, [])], "image", norm)])
+    shape = recording.images.shape
+    graph = Graph([Box(["images" if len(shape) == 4 else "input", *_lines(shape, 0, norm, "x", [])], "input", norm)])
     made = {id(recording.images): 0}
     for step in recording.steps:
         number = len(graph.boxes)
@@ -108,9 +109,9 @@ def _box(step: Step, recording: Recording, names: dict[int, str]) -> Box:
         size = _norm(recording.gradients.get(name))
         if size is not None and math.prod(parameters[name].shape) > 0:
             own.append((shortened(name.rpartition(".")[2], 16), size))
-    head = step.layer or WORDS.get(step.operation.name, step.operation.name)
-    lines = [head, _words(step), *_lines(step.output.shape, count, norm, own)]
-    return Box([*(shortened(line) for line in lines[:2]), *lines[2:]], KINDS.get(step.operation.name, "plain"), norm)
+    names_of = [shortened(line) for line in (step.layer, _words(step)) if line]
+    lines = [*names_of, *_lines(step.output.shape, count, norm, "y", own)]
+    return Box(lines, KINDS.get(step.operation.name, "plain"), norm)
 
 
 def _words(step: Step) -> str:
@@ -131,13 +132,18 @@ def _words(step: Step) -> str:
     return ", ".join(words)
 
 
-def _lines(shape: tuple[int, ...], parameters: int, norm: float | None, own: list[tuple[str, float]]) -> list[str]:
+def _lines(
+    shape: tuple[int, ...], parameters: int, norm: float | None, name: str, own: list[tuple[str, float]]
+) -> list[str]:
+    """The shape, and norms of gradients, as many on a line as it holds."""
     line = TIMES.join(str(size) for size in shape) or "one number"
     if parameters:
         line += f" · {parameters:,} parameters"
     lines = [line]
     if norm is not None:
-        lines.append(" · ".join([f"‖∂y‖ {number(norm)}", *(f"‖∂{name}‖ {number(size)}" for name, size in own)]))
+        for one in (f"‖∂{of}‖ {number(size)}" for of, size in [(name, norm), *own]):
+            fits = "‖" in lines[-1] and len(lines[-1]) + 3 + len(one) <= LONGEST_LINE
+            lines[-1:] = [f"{lines[-1]} · {one}"] if fits else [lines[-1], one]
     return lines
 
 

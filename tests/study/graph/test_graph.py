@@ -53,6 +53,16 @@ def test_every_operation_stands_there_with_shapes_parameters_and_norms(recording
     assert f"‖∂y‖ {np.linalg.norm(step.dy):.3g} · ‖∂weight‖ {gradient:.3g}" in " ".join(texts)
     assert f"loss {recording.loss.item():.3g}" in root.find(f"{SVG}desc").text
     assert root.get("aria-labelledby") == "title about"
+    assert any(line.startswith("‖∂y‖: norm of") for line in texts)
+    tracks = {bar.get("width") for bar in root.iter(f"{SVG}rect") if bar.get("class") == "track"}
+    assert len(tracks) == 1  # bars of all boxes can be compared
+
+
+def test_many_norms_take_several_lines():
+    lines = tape._lines((5, 2, 8), 112, 0.3, "y", [(f"weight_{i}", 0.25) for i in range(4)])
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= tape.LONGEST_LINE
+    assert [word for line in lines[1:] for word in line.split(" · ")][:2] == ["‖∂y‖ 0.3", "‖∂weight_0‖ 0.25"]
 
 
 def test_names_stay_text_and_nothing_comes_from_outside(recording):
