@@ -8,7 +8,6 @@ elements, so that no text ever becomes markup.
 from __future__ import annotations
 
 import math as numbers
-from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
@@ -90,7 +89,7 @@ def explanation_of(
 
 def _told(found: Explanation, step: Step, most: int, depth: int) -> dict[str, Any]:
     shown = sorted(found.largest(most), key=lambda term: term.number)
-    several = len(found.terms.blocks) > 1
+    kinds = {b.name for b in found.terms.blocks if len(b.values) == 1} if len(found.terms.blocks) > 1 else set()
     sources = {f.name: _words(f.source) for term in shown for f in term.factors if f.source}
     return {
         "place": found.place,
@@ -102,7 +101,7 @@ def _told(found: Explanation, step: Step, most: int, depth: int) -> dict[str, An
         "bound": _number(found.bound),
         "words": _words(found.words),
         "notes": [_words(note) for note in found.notes],
-        "terms": [_term(term, step, several) for term in shown],
+        "terms": [_term(term, step, kinds) for term in shown],
         "many": len(found.terms),
         "padding": found.in_padding,
         "rest": _number(found.rest(shown)),
@@ -111,10 +110,10 @@ def _told(found: Explanation, step: Step, most: int, depth: int) -> dict[str, An
     }
 
 
-def _term(term: Term, step: Step, several: bool) -> dict[str, Any]:
+def _term(term: Term, step: Step, kinds: set[str]) -> dict[str, Any]:
     told = {
         "value": _number(term.value),
-        "note": _words(term.note or (term.block if several else "")),
+        "note": _words(term.note or (term.block if term.block in kinds else "")),
         "text": str(term) if term.form else "",
         "factors": [[f.name, list(f.index), _number(f.value), *_elsewhere(f, step)] for f in term.factors],
     }
@@ -170,24 +169,30 @@ def entries(values: np.ndarray, most: int) -> list[Index]:
 
     The first of them is the largest of the first plane.
     """
-    if values.ndim == 0:
-        return [()]
-    if not values.size:
-        return []
-    lead = (0,) * (values.ndim - (2 if values.ndim > 2 else 1))  # as planeOf in js/numbers.js
-    plane = values[lead]
-    size, whole = np.where(np.isnan(plane), np.inf, np.abs(plane)), np.where(np.isnan(values), np.inf, np.abs(values))
+    if not values.ndim or not values.size:
+        return [()] * values.size
+    size = np.where(np.isnan(values), np.inf, np.abs(values))
+    plane = size[_first_picture(values.shape)]
     few = most // 3
     if values.size <= most:
-        others: Sequence[int] = range(values.size)
-        return list(
-            dict.fromkeys([(*lead, *_at(int(size.argmax()), plane.shape)), *(_at(i, values.shape) for i in others)])
-        )
-    loud = np.argsort(-size, axis=None, kind="stable")[:few]
-    even = np.linspace(0, plane.size - 1, few).astype(int)
-    found = [(*lead, *_at(int(i), plane.shape)) for i in (*loud, *even)]
-    found += [_at(int(i), values.shape) for i in np.argsort(-whole, axis=None, kind="stable")[:few]]
+        found = [_at(int(plane.argmax()), plane.shape), *(_at(i, values.shape) for i in range(values.size))]
+    else:
+        even = np.linspace(0, plane.size - 1, few).astype(int)
+        found = [_at(i, plane.shape) for i in (*_loudest(plane, few), *even)]
+        found += [_at(i, values.shape) for i in _loudest(size, few)]
     return list(dict.fromkeys(found))
+
+
+def _first_picture(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """What the page shows first of an array: its last two axes of more than one number, or one (js/numbers.js)."""
+    last = len(shape) - 1
+    long = [axis for axis, many in enumerate(shape) if many > 1]
+    axes = [last] if last < 2 else long[-2:] if shape[last] > 1 else long[-1:]
+    return tuple(slice(None) if axis in axes else slice(1) for axis in range(len(shape)))
+
+
+def _loudest(size: np.ndarray, many: int) -> list[int]:
+    return [int(i) for i in np.argsort(-size, axis=None, kind="stable")[:many]]
 
 
 def _at(place: int, shape: tuple[int, ...]) -> Index:

@@ -24,12 +24,13 @@ async function explainedView(c, name, at) {
   const told = await c.explanation(name, at);
   const values = told.terms.map((term) => Number(term.value));
   const total = summed(told, values);
-  const shown = Math.min(c.state.shown, values.length - 1);
+  const here = `${c.number} ${name} ${at}`;
+  const shown = c.state.term?.[0] === here ? c.state.term[1] : values.reduce((most, value, i) => (Math.abs(value) > Math.abs(values[most]) ? i : most), values.length ? 0 : -1);
   const named = name === "y" ? msub("y", ...at) : mgrad(name, ...at);
   return {
     maps: pointed(c, told, shown),
-    math: [fromTree(told.formula), mrow(named, mo("="), ...worked(told, values), mo("="), mnum(total))],
-    bars: values.length > 1 ? { title: `The ${plural(told.many, "term")}`, items: values.map((value, i) => ({ label: termName(told.terms[i]), value, chosen: i === shown, act: () => c.set({ shown: i }) })), more: unsent(told) } : null,
+    math: [fromTree(told.formula), mrow(named, mo("="), ...worked(told, values), mnum(total))],
+    bars: values.length > 1 ? { title: `The ${plural(told.many, "term")}`, items: values.map((value, i) => ({ label: termName(told.terms[i]), value, chosen: i === shown, act: () => c.set({ term: [here, i] }) })), more: unsent(told) } : null,
     more: make("div", {}, shown >= 0 ? factorsView(told, shown) : null, partsView(c, told, name)),
     notes: [told.words, ...told.notes, told.padding ? `${plural(told.padding, "term")} of ${told.many} in the padding: zero.` : null, name === "y" ? null : c.shared(name)],
     sum: { total, engine, allowed: Number(told.bound), what: told.how === "sum" ? "sum of the terms " : "largest of the terms " },
@@ -40,7 +41,7 @@ async function explainedView(c, name, at) {
 function untold(c, name, at, engine, notes) {
   const inputs = name === "y" ? Object.keys(c.step.inputs).slice(0, SIDE_MAPS) : [];
   return {
-    maps: inputs.map((input) => ({ key: c.key(input), name: `input ${input}`, lead: ones(c.shape(input)).slice(0, planeOf(c.shape(input)).lead) })),
+    maps: inputs.map((input) => ({ key: c.key(input), name: `input ${input}`, lead: sliceAt(c.shape(input), ones(c.shape(input))) })),
     math: [mrow(name === "y" ? msub("y", ...at) : mgrad(name, ...at), mo("="), mnum(engine))],
     notes,
   };
@@ -58,21 +59,23 @@ function summed(told, values) {
   return values.reduce((most, value) => (value <= most ? most : value), -Infinity);
 }
 
-// The terms in numbers: a few with their factors, many as their values.
+// The terms in numbers, and "=": a few with their factors, many as their values.
 function worked(told, values) {
-  if (told.how !== "sum") return [mi("max"), mo("("), ...commas(values.slice(0, 6).map((value) => mnum(value))), ...(told.many > 6 ? [mo(","), mo("…")] : []), mo(")")];
-  if (!values.length) return [mml("mn", "0")];
-  if (told.many > 3 || told.terms.some((term) => term.text || !term.factors)) return mterms(values, 4, told.many - told.padding);
-  return told.terms.flatMap((term, i) => [
+  if (told.how !== "sum") return [mi("max"), mo("("), ...commas(values.slice(0, 6).map((value) => mnum(value))), ...(told.many > 6 ? [mo(","), mo("…")] : []), mo(")"), mo("=")];
+  if (told.many === 1 && (told.terms[0]?.text || told.terms[0]?.factors?.length === 1)) return [];
+  if (!values.length) return [];
+  if (told.many > 3 || told.terms.some((term) => term.text || !term.factors)) return [...mterms(values, 4, told.many - told.padding), mo("=")];
+  const products = told.terms.flatMap((term, i) => [
     ...(i ? [mo("+")] : []),
     ...term.factors.flatMap(([, , value], j) => [...(j ? [mo("·")] : []), mnum(Number(value), i + j > 0)]),
   ]);
+  return [...products, mo("=")];
 }
 
 // What the chosen term is made of, and where that comes from.
 function factorsView(told, shown) {
   const term = told.terms[shown];
-  const rows = (term.factors ?? []).map((factor) => ({ name: factorName(factor), formula: mtext(told.sources[factor[0]] ?? ""), value: Number(factor[2]) }));
+  const rows = (term.factors ?? []).map((factor) => ({ name: factorName(factor), formula: told.sources[factor[0]] ?? "", value: Number(factor[2]) }));
   return make("div", { class: "parts" }, make("h4", {}, `The ${told.many > 1 ? "chosen " : ""}term ${termName(term)}`), termsView(rows));
 }
 
@@ -92,8 +95,8 @@ function pointed(c, told, shown) {
     if (key === null || maps.has(key) || maps.size >= SIDE_MAPS) return;
     const shape = c.source.shape(key);
     if (shape.length !== index.length || !shape.length) return;
-    const lead = index.slice(0, planeOf(shape).lead);
-    const others = terms.flatMap((term) => term.factors ?? []).map(placeOfFactor).filter(([other, place]) => other === name && lead.every((value, axis) => place[axis] === value));
+    const lead = sliceAt(shape, index);
+    const others = terms.flatMap((term) => term.factors ?? []).map(placeOfFactor).filter(([other, place]) => other === name && lead.every((value, axis) => value === null || place[axis] === value));
     const dashed = others.length <= MOST_MARKS ? others.map(([, place]) => [...placeIn(shape, place), "dashed"]) : [];
     const title = name === "dy" ? "∂L/∂y" : name === "y" ? "output y" : `input ${name}`;
     maps.set(key, { key, name: title, lead, marks: [...dashed, placeIn(shape, index)] });
@@ -117,7 +120,7 @@ function partView(c, part, path) {
     { open: opened.has(name), "data-part": part.place, ontoggle: (event) => (event.target.open ? opened.add(name) : opened.delete(name)) },
     make("summary", { "data-focus": `part ${name}` }, `${part.place} = ${fmt(Number(part.total))}`, part.engine === null ? null : make("span", { class: "soft" }, `  the engine's: ${exact(Number(part.engine))}`)),
     math(fromTree(part.formula)),
-    math(mo("="), ...worked(part, values), mo("="), mnum(summed(part, values))),
+    math(mo("="), ...worked(part, values), mnum(summed(part, values))),
     values.length > 1 ? barsView({ title: plural(part.many, "term"), items: values.map((value, i) => ({ label: termName(part.terms[i]), value })), more: unsent(part) }) : null,
     part.parts.map((inner) => partView(c, inner, name)),
   );

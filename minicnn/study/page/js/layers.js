@@ -28,6 +28,7 @@ function operationName(step) {
 }
 
 const layerName = (step) => step.layer || operationName(step);
+const nameFrom = (step, other) => (other.layer === step.layer ? operationName(other) : layerName(other)); // told apart
 
 class Layers {
   constructor(source, go) {
@@ -67,13 +68,16 @@ class Layers {
   async fill(element) {
     const step = this.source.description.steps[Number(element.dataset.step)];
     const shape = this.source.description.tensors[step.output].shape;
-    if (!step.held || shape.length !== 4 || shape[2] * shape[3] < 2) return;
-    const many = Math.min(THUMBS, shape[1]);
-    const block = await this.source.block(`t${step.output}`, [0, [0, many]]);
-    const size = shape[2] * shape[3];
-    for (let i = 0; i < many; i++) {
+    const { axes, rows, columns } = planeOf(shape);
+    if (!step.held || axes.length < 2) return;
+    const channels = axes.join() === "2,3" ? Math.min(THUMBS, shape[1]) : 1;
+    const slice = sliceAt(shape, ones(shape));
+    if (channels > 1) slice[1] = [0, channels];
+    const block = await this.source.block(`t${step.output}`, slice);
+    const size = rows * columns;
+    for (let i = 0; i < channels; i++) {
       const values = block.data.subarray(i * size, (i + 1) * size);
-      element.append(painted(values, shape[2], shape[3], largest(values)));
+      element.append(painted(values, rows, columns, largest(values)));
     }
   }
 

@@ -93,30 +93,40 @@ class Source {
   }
 }
 
-// How an array of any shape is shown as planes: the leading axes are chosen, the rest is a picture.
+// How an array of any shape is shown as a picture: the last two axes of more than one number as rows and columns, or
+// the only one, wrapped. A single row would say little: an LSTM's (steps, 1, numbers) is steps x numbers.
 function planeOf(shape) {
-  const lead = shape.length >= 3 ? shape.length - 2 : Math.max(0, shape.length - 1);
-  const inner = shape.slice(lead);
-  if (inner.length === 2) return { lead, rows: inner[0], columns: inner[1], wrapped: false };
-  const many = inner.length ? inner[0] : 1;
+  const last = shape.length - 1;
+  const long = shape.map((_, axis) => axis).filter((axis) => shape[axis] > 1);
+  if (last >= 2 && shape[last] > 1 && long.length > 1) {
+    const axes = long.slice(-2);
+    return { axes, rows: shape[axes[0]], columns: shape[axes[1]], wrapped: false };
+  }
+  const axis = last >= 2 ? long.at(-1) ?? last : last;
+  const many = shape[axis] ?? 1;
   const columns = many <= 16 ? many : many <= 256 ? 16 : 32;
-  return { lead, rows: Math.ceil(many / columns), columns, wrapped: true, many };
+  return { axes: last < 0 ? [] : [axis], rows: Math.ceil(many / columns), columns, wrapped: true, many };
 }
 
-// Row and column of an index in its plane, and back.
+// What a picture with this index in it shows: the index, with null for the axes of the picture.
+const sliceAt = (shape, index) => index.map((value, axis) => (planeOf(shape).axes.includes(axis) ? null : value));
+
+// Row and column of an index in its picture, and back.
 function placeIn(shape, index) {
-  const plane = planeOf(shape);
-  if (!plane.wrapped) return index.slice(-2);
-  const last = shape.length ? index[index.length - 1] : 0;
-  return [Math.floor(last / plane.columns), last % plane.columns];
+  const { axes, columns, wrapped } = planeOf(shape);
+  const [first, second] = axes.map((axis) => index[axis]);
+  return wrapped ? [Math.floor((first ?? 0) / columns), (first ?? 0) % columns] : [first, second];
 }
 
-function indexAt(shape, lead, row, column) {
-  const plane = planeOf(shape);
-  if (!plane.wrapped) return [...lead, row, column];
-  if (!shape.length) return [];
-  return [...lead, Math.min(row * plane.columns + column, plane.many - 1)];
+// A slice shorter than the shape says that the picture is of the last two axes.
+function indexAt(shape, slice, row, column) {
+  if (slice.length < shape.length) return [...slice, row, column];
+  const { axes, columns, wrapped, many } = planeOf(shape);
+  const values = wrapped ? [Math.min(row * columns + column, many - 1)] : [row, column];
+  return slice.map((value, axis) => (axes.includes(axis) ? values[axes.indexOf(axis)] : value));
 }
+
+const sliceName = (shape, slice) => (slice.some((value) => value !== null) ? `[${[...slice.map((value) => value ?? "…"), ...(slice.length < shape.length ? ["…"] : [])].join(", ")}]` : "");
 
 const ones = (shape) => shape.map(() => 0);
 const inside = (index, shape) => index.map((value, axis) => Math.max(0, Math.min(value, shape[axis] - 1)));

@@ -104,7 +104,7 @@ function termsView(terms) {
       "tr",
       {},
       make("th", { scope: "row" }, term.name),
-      make("td", {}, term.formula ? inline(term.formula) : ""),
+      make("td", {}, typeof term.formula === "string" ? term.formula : term.formula ? inline(term.formula) : ""),
       make("td", { class: "value" }, typeof term.value === "number" ? fmt(term.value, 6) : term.value),
     ),
   );

@@ -8,7 +8,7 @@ const FUNCTIONS = {
   exp: { y: (x) => Math.exp(x), factor: (x, y) => y, show: (x) => mml("msup", mi("e"), x), rule: () => mi("y") },
 };
 
-const sameMap = (c, key, name, at) => ({ key, name, lead: at.slice(0, planeOf(c.source.shape(key)).lead), marks: [placeIn(c.source.shape(key), at)] });
+const sameMap = (c, key, name, at) => ({ key, name, lead: sliceAt(c.source.shape(key), at), marks: [placeIn(c.source.shape(key), at)] });
 
 function unary(name) {
   const f = FUNCTIONS[name];

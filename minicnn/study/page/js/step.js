@@ -52,8 +52,8 @@ class StepView {
       .filter(([name, value]) => value !== null && typeof value !== "boolean" && [value].flat().join() !== USUAL[name])
       .map(([name, value]) => `${name.replaceAll("_", " ")} ${Array.isArray(value) ? [...new Set(value)].join(", ") : typeof value === "number" ? fmt(value) : value}`);
     const jump = (to, text) => make("button", { type: "button", onclick: () => this.go(to), "data-focus": `go ${text}` }, text);
-    const from = Object.entries(step.inputs).filter(([, tensor]) => tensors[tensor].maker !== null).map(([name, tensor]) => jump(tensors[tensor].maker, `${name} ← ${layerName(steps[tensors[tensor].maker])}`));
-    const to = tensors[step.output].users.map((user) => jump(user, `→ ${layerName(steps[user])}`));
+    const from = Object.entries(step.inputs).filter(([, tensor]) => tensors[tensor].maker !== null).map(([name, tensor]) => jump(tensors[tensor].maker, `${name} ← ${nameFrom(step, steps[tensors[tensor].maker])}`));
+    const to = tensors[step.output].users.map((user) => jump(user, `→ ${nameFrom(step, steps[user])}`));
     return make(
       "div",
       { class: "head" },
@@ -96,13 +96,13 @@ class StepView {
     const key = !backward ? context.key(mode.target) : mode.gradient ? context.gradKey : context.backKey(mode.target);
     const shape = this.source.shape(key);
     const plane = planeOf(shape);
-    const lead = at.slice(0, plane.lead);
+    const lead = sliceAt(shape, at);
     const block = await this.source.block(key, lead);
     const name = `${backward ? "∂L/∂" : ""}${mode.target}`;
     const figure = mapView({
       ...plane,
       title: backward ? `${name}${mode.gradient ? ": choose one" : ""}` : "output y",
-      caption: lead.length ? `[${[...lead, "…"].join(", ")}]` : "",
+      caption: sliceName(shape, lead),
       values: block.data,
       chosen: placeIn(shape, at),
       focus: "target",
@@ -125,12 +125,12 @@ class StepView {
         { class: "spins" },
         spins,
         plane.rows * plane.columns > 1
-          ? make("button", { type: "button", onclick: () => this.play(), "aria-pressed": String(Boolean(this.timer)), "data-focus": "play" }, this.timer ? "stop" : mode.side === "backward" ? "walk on" : "slide the window")
+          ? make("button", { type: "button", onclick: () => this.play(), "aria-pressed": String(Boolean(this.timer)), "data-focus": "play" }, this.timer ? "stop" : mode.side === "forward" && /conv2d|pool/.test(context.step.view) ? "slide the window" : "walk on")
           : null,
       ),
       make("p", { class: "picked" }, at.length ? `${name}[${at.join(", ")}] = ` : `${name} = `, make("strong", {}, exact(block.at(...at)))),
     );
-    if (shape.length === 4 && shape[1] > 1 && plane.rows * plane.columns > 1 && mode.target !== "w") figure.append(await this.strip(key, shape, at));
+    if (plane.axes.join() === "2,3" && shape[1] > 1 && mode.target !== "w") figure.append(await this.strip(key, shape, at));
     return figure;
   }
 
@@ -160,13 +160,13 @@ class StepView {
 
   async map(map) {
     const shape = this.source.shape(map.key);
-    const plane = planeOf(shape);
+    const plane = map.lead.length < shape.length ? { rows: shape.at(-2), columns: shape.at(-1) } : planeOf(shape);
     const block = await this.source.block(map.key, map.lead);
     return mapView({
       ...plane,
       ...map,
       title: map.name,
-      caption: map.lead.length ? `[${[...map.lead, "…"].join(", ")}]` : "",
+      caption: sliceName(shape, map.lead),
       values: block.data,
       chosen: undefined,
       label: undefined,

@@ -109,11 +109,11 @@ class Explorer extends StepView {
     if (this.state.places[name] || at.length < 2 || context.step.filed?.[mode.id]) return at;
     const key = mode.gradient ? context.gradKey : context.backKey(mode.target);
     const shape = this.source.shape(key);
-    const { lead } = planeOf(shape);
-    const block = await this.source.block(key, at.slice(0, lead));
+    const { axes } = planeOf(shape);
+    const block = await this.source.block(key, sliceAt(shape, at));
     const best = block.data.reduce((most, value, i, all) => (Math.abs(value) > Math.abs(all[most]) ? i : most), 0);
-    const inner = shape.slice(lead);
-    this.state.places[name] = [...at.slice(0, lead), ...unflat(best, inner)];
+    const inner = unflat(best, axes.map((axis) => shape[axis]));
+    this.state.places[name] = at.map((value, axis) => (axes.includes(axis) ? inner[axes.indexOf(axis)] : value));
     return this.state.places[name];
   }
 
@@ -187,10 +187,10 @@ class Explorer extends StepView {
     const context = new Context(this);
     const mode = this.mode(context);
     const shape = this.targetShape(context, mode);
-    const { lead } = planeOf(shape);
-    if (!lead) return;
-    const at = this.place(context, mode);
-    at[lead - 1] = (at[lead - 1] + by + shape[lead - 1]) % shape[lead - 1];
+    const axis = shape.findLastIndex((size, i) => size > 1 && !planeOf(shape).axes.includes(i));
+    if (axis < 0) return;
+    const at = [...this.place(context, mode)];
+    at[axis] = (at[axis] + by + shape[axis]) % shape[axis];
     this.choose(at);
   }
 
@@ -203,8 +203,8 @@ class Explorer extends StepView {
         const context = new Context(this);
         const mode = this.mode(context);
         const shape = this.targetShape(context, mode);
-        const at = this.place(context, mode);
-        for (let axis = shape.length - 1; axis >= planeOf(shape).lead; axis--) {
+        const at = [...this.place(context, mode)];
+        for (const axis of [...planeOf(shape).axes].reverse()) {
           at[axis] += 1;
           if (at[axis] < shape[axis]) break;
           at[axis] = 0;
