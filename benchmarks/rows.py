@@ -27,7 +27,7 @@ from minicnn.models import VGG, resnet18
 from minicnn.ops import matmul
 from minicnn.study import bench, timing
 from minicnn.study.layers import RESNET18
-from minicnn.study.work import convolution, layer_work
+from minicnn.study.work import layer_work, work_of
 from minicnn.training.freezing import freeze
 
 HERE = Path(__file__).resolve().parent
@@ -222,7 +222,7 @@ def convolution_calls(work: Any) -> tuple[dict[str, Call], float]:
     for name, layout in peers.LAYOUTS.items():
         calls[name] = _in_torch(work, layout)
     errors = {
-        name: verify(f"{work.title}, {name}", timing.relative_error(call(), right), 5e-4)
+        name: verify(f"{work.title}, {name}", work.error(call(), right, name != "minicnn"), 5e-4)
         for name, call in calls.items()
     }
     return calls, errors["minicnn"]
@@ -246,13 +246,13 @@ def _laid(tensor: Any, layout: Any) -> Any:
 
 def ladder(rounds: int) -> Iterator[Row]:
     """From the formula's loops to what minicnn chooses."""
-    work = convolution()
+    work = work_of("conv2d")
     own, right = bench.last_layout(work), work.reference()
     calls: dict[str, Call] = {
         "minicnn": lambda: own.op.run(own.pass_name, own.arrays, own.options, *own.shapes),
         "loops": lambda: work.run("loops"),
     }
-    errors = [verify(f"ladder, {name}", timing.relative_error(call(), right), 5e-4) for name, call in calls.items()]
+    errors = [verify(f"ladder, {name}", work.error(call(), right), 5e-4) for name, call in calls.items()]
     name = "From the formula's loops to the fastest, 64 channels of 56 x 56, batch 8"
     yield row("ladder", name, timing.interleaved(calls, rounds), 150, 150, errors[0])
 

@@ -37,7 +37,7 @@ def relative_error(found, expected):
 # *must* be moved is $x$, $w$ and $y$, once each. The ratio is the *arithmetic intensity*, in operations for each byte.
 
 # %%
-task = work.convolution(shape=(1, 64, 28, 28), kernel=(64, 3, 3))
+task = work.work_of("conv2d", shape=(1, 64, 28, 28), kernel=(64, 3, 3))
 print(task.title)
 print(f"{task.flops / 1e6:.1f} million operations, {task.bytes / 1e6:.2f} MB: {task.intensity:.0f} operations a byte")
 assert task.flops == 18 * 64 * 64 * 28 * 28
@@ -253,7 +253,7 @@ show(drawn, "10-roofline-and-the-price-of-winograd")
 
 # %%
 for name in ("relu", "batch_norm"):
-    small = work.WORKS[name]((1, 64, 28, 28))
+    small = work.work_of(name, (1, 64, 28, 28))
     roof = min(machine.flops, small.intensity * machine.bandwidth)
     print(f"{name:10}: {small.intensity:.3f} operations a byte; at most {roof / machine.flops:.1%} of the peak")
     assert small.intensity < 1 < task.intensity
@@ -296,7 +296,7 @@ answer_3 = None  # (by the formula, by Winograd)
 # %%
 assert answer_1 is None or all(answer_1(m, r) == m + r - 1 for m in (2, 3, 4) for r in (2, 3, 5))
 assert answer_2 is None or np.isclose(
-    answer_2, work.convolution((1, 16, 128, 128), (16, 1, 1), padding=0).intensity, rtol=0.02
+    answer_2, work.work_of("conv2d", (1, 16, 128, 128), (16, 1, 1), padding=0).intensity, rtol=0.02
 )
 spoiled = x32[:4, :12, :12].copy()
 spoiled[0, 2, 2] = np.nan

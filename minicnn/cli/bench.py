@@ -13,21 +13,23 @@ SIZES = re.compile(r"[0-9]{1,9}(x[0-9]{1,9}){0,7}")
 
 def bench(
     operation: Annotated[
-        str, typer.Argument(help="conv2d, linear, max_pool2d, batch_norm, relu or add.", show_default="conv2d")
+        str, typer.Argument(help="Any operation: `minicnn algorithms` lists them.", show_default="conv2d")
     ] = "conv2d",
     shape: Annotated[
         str | None, typer.Option(help="Shape of the input, as 8x64x56x56.", show_default="one for each operation")
     ] = None,
     kernel: Annotated[
-        str | None, typer.Option(help="KxRxS of a convolution, RxS of a window, J of linear.", show_default="64x3x3")
+        str | None, typer.Option(help="KxRxS of a convolution, RxS of a window, outputs J, PxQ or H of other layers.")
     ] = None,
-    stride: Annotated[str | None, typer.Option(help="1, or 2x1.", show_default="1")] = None,
-    padding: Annotated[str | None, typer.Option(help="1, or 1x0.", show_default="1")] = None,
+    stride: Annotated[str | None, typer.Option(help="1, or 2x1.", show_default="one for each operation")] = None,
+    padding: Annotated[str | None, typer.Option(help="1, or 1x0.", show_default="one for each operation")] = None,
     layer: Annotated[
         str | None, typer.Option(help="Instead of shapes: resnet18.conv1, vgg16.features.0, ...; `list` lists them.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Images, with --layer.", min=1, max=1024)] = 8,
-    pass_name: Annotated[str, typer.Option("--pass", help="forward, grad_input or grad_weight.")] = "forward",
+    pass_name: Annotated[
+        str, typer.Option("--pass", help="forward, or one of the gradients: grad_input, grad_weight, ...")
+    ] = "forward",
     begin: Annotated[str | None, typer.Option("--from", help="Compare this algorithm with ...")] = None,
     end: Annotated[str | None, typer.Option("--to", help="... this one.", show_default="the fastest")] = None,
     versus: Annotated[str | None, typer.Option(help="Measure a library too: torch.")] = None,
@@ -43,7 +45,7 @@ def bench(
 
     Every result is checked against the formula first. Rates count the operations of the direct formula, so an
     algorithm that saves operations may be above the peak. Algorithms that a file of yours registers (--load) stand in
-    the same table.
+    the same table. Every operation can be measured, and each of its passes.
 
     \b
     Examples:
@@ -51,7 +53,8 @@ def bench(
       minicnn bench conv2d --shape 8x64x56x56 --kernel 64x3x3 --pass grad_weight --versus torch --picture roofline.png
       minicnn bench conv2d --layer resnet18.layer4.0.conv2 --from loops
       minicnn bench conv2d --load my_kernel.py
-      minicnn bench relu
+      minicnn bench lstm --shape 50x8x128 --kernel 256 --pass grad_steps
+      minicnn bench softmax --versus torch
     """
     from minicnn.cli.printing import print_json
     from minicnn.study.layers import LAYERS
@@ -63,8 +66,10 @@ def bench(
         _load(versus)
     if load is not None:
         _run(load)
-    work = _work(operation, pass_name, float64, layer, batch, shape, kernel, stride, padding)
     _check_picture(picture)
+    work = _work(operation, pass_name, float64, layer, batch, shape, kernel, stride, padding)
+    if picture is not None and not work.intensity:
+        _no_roofline(operation)
     result = _measure(work, begin, end, versus, rounds)
     if picture is not None:
         from minicnn.files import write_atomically
@@ -123,14 +128,11 @@ def _work(
     stride: str | None,
     padding: str | None,
 ) -> Any:
-    import inspect
-
+    from minicnn.cli.compiling import compiling_shown
     from minicnn.errors import ArgumentError
     from minicnn.study.layers import LAYERS
-    from minicnn.study.work import WORKS, layer_work
+    from minicnn.study.work import layer_work, work_of
 
-    if operation not in WORKS:
-        raise ArgumentError("not measured", called="bench", seen=repr(operation), rule=f"one of {', '.join(WORKS)}")
     dtype = "float64" if float64 else "float32"
     texts = {"shape": shape, "kernel": kernel, "stride": stride, "padding": padding}
     given: dict[str, Any] = {name: _sizes(name, text) for name, text in texts.items() if text is not None}
@@ -139,15 +141,13 @@ def _work(
             raise ArgumentError("unknown layer", called="bench", seen=f"--layer {layer}", rule=", ".join(LAYERS))
         if given or operation != "conv2d":
             raise ArgumentError("--layer is a whole convolution", called="bench", hint="leave out shapes")
-        return layer_work(LAYERS[layer], batch, pass_name, dtype)
-    known = inspect.signature(WORKS[operation]).parameters
-    for name in given:
-        if name not in known:
-            raise ArgumentError(f"{operation} has no {name}", called="bench", hint=f"leave out --{name}")
+        with compiling_shown():
+            return layer_work(LAYERS[layer], batch, pass_name, dtype)
     for name in ("stride", "padding"):
         if name in given:
             given[name] = given[name][0] if len(given[name]) == 1 else given[name]
-    return WORKS[operation](**given, pass_name=pass_name, dtype=dtype)
+    with compiling_shown():
+        return work_of(operation, **given, pass_name=pass_name, dtype=dtype)
 
 
 def _sizes(name: str, text: str) -> tuple[int, ...]:
@@ -171,3 +171,11 @@ def _check_picture(picture: Path | None) -> None:
             seen=str(picture),
             rule="a name.png in a folder that exists",
         )
+
+
+def _no_roofline(operation: str) -> None:
+    from minicnn.errors import ArgumentError
+
+    raise ArgumentError(
+        f"{operation} computes nothing, so it has no place under a roofline", called="bench", hint="leave out --picture"
+    )

@@ -23,8 +23,10 @@ from minicnn.study.work import Work
 
 TOLERANCE = {"f": 5e-4, "d": 1e-9}  # of the largest value; sums of 10,000 products in float32 are far below it
 NCHW, LAST = "NCHW", "channels last"
+LONGEST = 10  # seconds of a call
 
 Call = Callable[[], Any]
+Results = tuple[np.ndarray, ...]
 
 
 @dataclass
@@ -188,7 +190,18 @@ def choose(work: Work, begin: str | None, end: str | None) -> tuple[list[str], d
             )
     if begin is not None and end is not None:
         return list(dict.fromkeys(wanted)), {}
+    for name in [name for name, rule in rules.items() if not rule and name not in wanted]:
+        rules[name] = _too_long(work, name)
     return [n for n, rule in rules.items() if not rule], {n: rule for n, rule in rules.items() if rule}
+
+
+def _too_long(work: Work, name: str) -> str:
+    """Why an algorithm that nobody asked for by name is not measured; "" for most."""
+    try:
+        seconds = work.estimate(name)
+    except Exception:  # it will be called wrong in the table
+        return ""
+    return f"some {seconds:.0f} s a call; --from {name} measures it all the same" if seconds > LONGEST else ""
 
 
 def check_versus(versus: str) -> bool:
@@ -213,19 +226,19 @@ def load_torch() -> Any:
 
 def _layouts(work: Work) -> list[str]:
     images = any(a is not None and a.ndim == 4 for a in work.arrays)
-    return [NCHW, LAST] if images else [NCHW]
+    return [NCHW, LAST] if images else [""]
 
 
 def last(a: np.ndarray, is_weight: bool = False) -> np.ndarray:
     """Images with their channels last, as minicnn's own kernels leave them; other arrays as they are."""
-    return Images.copy(a).array if a.ndim == 4 and not is_weight else a
+    return Images.copy(a).array if a.ndim == 4 and a.dtype.kind == "f" and not is_weight else a
 
 
-def _try(work: Work, name: str, reference: np.ndarray) -> tuple[Row, Call]:
+def _try(work: Work, name: str, reference: Results) -> tuple[Row, Call]:
     """Whether an algorithm is right in each layout, and the one that it is faster in."""
     found: list[tuple[float, Row, Call]] = []
     for layout in _layouts(work):
-        given = work if layout == NCHW else last_layout(work)
+        given = last_layout(work) if layout == LAST else work
         call: Call = _bound(given, name)
         row = _check(Row(name, layout, math.inf), call, reference, work)
         if not row.ok:
@@ -244,13 +257,13 @@ def _bound(work: Work, name: str) -> Call:
 
 def last_layout(work: Work) -> Work:
     """The same work, its images with their channels last; the weights of a convolution stay as they are."""
-    if work.operation == "conv2d" and work.pass_name != "grad_weight":
+    if work.operation in ("conv2d", "conv_transpose2d") and work.pass_name in ("forward", "grad_input"):
         w = work.arrays[1]
         return work.of(lambda a: last(a, is_weight=a is w))
     return work.of(last)
 
 
-def _try_torch(work: Work, torch: Any, layout: str, reference: np.ndarray) -> tuple[Row, Call]:
+def _try_torch(work: Work, torch: Any, layout: str, reference: Results) -> tuple[Row, Call]:
     def tensor(a: np.ndarray) -> Any:
         made = torch.from_numpy(a)
         return made.contiguous(memory_format=torch.channels_last) if layout == LAST and a.ndim == 4 else made
@@ -265,10 +278,10 @@ def _try_torch(work: Work, torch: Any, layout: str, reference: np.ndarray) -> tu
     return _check(Row(name, layout, math.inf, peer=True), call, reference, work), call
 
 
-def _check(row: Row, call: Call, reference: np.ndarray, work: Work) -> Row:
+def _check(row: Row, call: Call, reference: Results, work: Work) -> Row:
     """Set the row's error and verdict from one call."""
     try:
-        row.error = timing.relative_error(call(), reference)
+        row.error = work.error(call(), reference, row.peer)
     except Exception as error:  # a kernel of a user's own may raise anything, and the others still count
         row.verdict = f"wrong: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
         return row
@@ -279,7 +292,7 @@ def _check(row: Row, call: Call, reference: np.ndarray, work: Work) -> Row:
     return row
 
 
-def _finish(row: Row, call: Call, seconds: float, work: Work, machine: peak.Peak, reference: np.ndarray) -> None:
+def _finish(row: Row, call: Call, seconds: float, work: Work, machine: peak.Peak, reference: Results) -> None:
     """Enter the time of an algorithm that is still right after its timing."""
     first = row.error
     if not _check(row, call, reference, work).ok:

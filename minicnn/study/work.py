@@ -1,29 +1,32 @@
 """Work to measure: one pass of one operation on given shapes, with its arrays, its cost, its right answer, and PyTorch.
 
-Each operation that `minicnn bench` knows has a function here that makes its `Work`.
+`cases.py` says how each operation is called. What its passes are then given, masks, winners and saved results included,
+is what the tape gives them: one forward pass, and where a gradient is asked for one backward pass, are watched.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-import minicnn.ops  # noqa: F401 (registers all operations)
 from minicnn.errors import ArgumentError
-from minicnn.ops import conv2d
-from minicnn.ops.pooling import check_windows
 from minicnn.ops.registry import Operation, Problem, algorithm, operation
+from minicnn.study.case import Case, Request, Shape, draw
+from minicnn.study.cases import CASES
 from minicnn.study.layers import Layer
+from minicnn.study.timing import relative_error
+from minicnn.study.watched import Given, in_torch, watch
 
-Shape = tuple[int, ...]
 MOST_VALUES = 2**28  # of one array: 1 GiB in float32
-EXACT = 4e9  # floating point operations up to which the formula itself gives the right answer
-EPS = 1e-5
+EXACT = 1e9  # floating point operations up to which the formula itself gives the right answer
+LARGE = 5e8  # operations of work of which nobody knows how long it takes
+WORDS = {"RxS": "window", "PxQ": "output"}  # what a kernel without weights is called
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Work:
 
     Attributes
     ----------
-    operation, pass_name : str
+    request : Request
+        What was asked for.
     title : str
         For people: shapes and options.
     arrays : tuple
@@ -46,17 +50,29 @@ class Work:
         Takes the module `torch` and a function from arrays to tensors; returns what is called with no arguments.
     in_flops : bool
         Whether arithmetic limits this work, so that its rate is given in FLOP/s; else in bytes a second.
+    view : bool
+        Whether the result shares its memory with what the pass takes: then no number moves.
     """
 
-    operation: str
-    pass_name: str
+    request: Request
     title: str
-    arrays: tuple[np.ndarray | None, ...]
+    arrays: Given
     options: dict[str, Any]
     shapes: tuple[Shape, ...]
     flops: float
     torch: Callable[[Any, Callable[[np.ndarray], Any]], Callable[[], Any]] = field(repr=False)
     in_flops: bool = True
+    view: bool = False
+
+    @property
+    def operation(self) -> str:
+        """Its name."""
+        return self.request.operation
+
+    @property
+    def pass_name(self) -> str:
+        """`forward`, `grad_input`, ..."""
+        return self.request.pass_name
 
     @property
     def op(self) -> Operation:
@@ -65,215 +81,197 @@ class Work:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of all its numbers."""
-        return next(a.dtype for a in self.arrays if a is not None)
+        """Of all its numbers, but labels, places and masks."""
+        return np.dtype(self.request.dtype)
 
     @property
     def bytes(self) -> float:
-        """Every array read once, the first result written once: what no algorithm can do without."""
-        numbers = sum(a.size for a in self.arrays if a is not None) + math.prod(self.shapes[0])
-        return float(numbers * self.dtype.itemsize)
+        """Every array read once, the result written once: what no algorithm can do without; 0 for a view.
+
+        What a forward pass keeps for the way back is not counted.
+        """
+        if self.view:
+            return 0.0
+        results = self.shapes[:1] if self.pass_name == "forward" else self.shapes
+        written = sum(math.prod(shape) for shape in results) * self.dtype.itemsize
+        return float(sum(a.nbytes for a in self.arrays if a is not None) + written)
 
     @property
     def intensity(self) -> float:
         """Floating point operations for each byte."""
-        return self.flops / self.bytes
+        return self.flops / self.bytes if self.bytes else 0.0
 
     def problem(self) -> Problem:
         """As the registry describes it."""
         return self.op.problem(self.pass_name, self.arrays, self.options)
 
     def run(self, name: str) -> Any:
-        """The result of the algorithm of that name; the first where there are several."""
-        with algorithm(**{self.operation: name}):
-            result = self.op.run(self.pass_name, self.arrays, self.options, *self.shapes)
-        return result[0] if isinstance(result, tuple) else result
+        """The result of the algorithm of that name; a tuple where there are several."""
+        with algorithm(**{self.operation: name}), np.errstate(all="ignore"):
+            return self.op.run(self.pass_name, self.arrays, self.options, *self.shapes)
 
     def of(self, change: Callable[[np.ndarray], np.ndarray]) -> Work:
-        """The same work on changed arrays."""
-        return dataclasses.replace(self, arrays=tuple(None if a is None else change(a) for a in self.arrays))
+        """The same work on changed arrays; those of whole numbers and of truths stay."""
+        arrays = tuple(a if a is None or a.dtype.kind != "f" else change(a) for a in self.arrays)
+        return dataclasses.replace(self, arrays=arrays)
 
-    def reference(self) -> np.ndarray:
-        """The right answer, in float64: by the formula, or for large convolutions by `im2col`, which is as exact."""
+    def estimate(self, name: str) -> float:
+        """Seconds that an algorithm may take, from one image of the batch (one row); 0 where none can take long."""
+        r = self.request
+        if not self.in_flops or self.flops < LARGE or r.shape[0] == 1:
+            return 0.0
+        shape = (1, *r.shape[1:])
+        one = work_of(r.operation, shape, r.kernel or None, r.stride, r.padding, r.pass_name, r.dtype)
+        if self.op.supporting(one.problem())[name]:
+            return 0.0
+        seconds = []
+        for _ in range(2):  # the first may compile
+            start = time.perf_counter()
+            one.run(name)
+            seconds.append(time.perf_counter() - start)
+        return min(seconds) * self.flops / one.flops
+
+    def reference(self) -> tuple[np.ndarray, ...]:
+        """The right results, in float64: by the formula, or for large convolutions by `im2col`, which is as exact."""
         exact = self.of(lambda a: a.astype(np.float64))
-        large = self.operation == "conv2d" and self.flops > EXACT
-        return np.asarray(exact.run("im2col" if large else "formula"))
+        large = self.operation == "conv2d" and self.flops > EXACT and self.in_flops
+        return tuple(np.asarray(y) for y in several(exact.run("im2col" if large else "formula")))
+
+    def error(self, result: Any, reference: tuple[np.ndarray, ...], peer: bool = False) -> float:
+        """The largest error of all results, each relative to the largest value of its reference.
+
+        A peer returns some of them: y of a forward pass, the gradients of inputs, which come last, of another one.
+        """
+        found = several(result)
+        if not peer and len(found) != len(reference):
+            return math.inf
+        right = reference[-len(found) :] if self.pass_name.startswith("grad") else reference[: len(found)]
+        return max(_error(a, _shown(b, np.shape(a)) if peer else b) for a, b in zip(found, right, strict=True))
 
 
-# ---- convolution -----------------------------------------------------------------------------------------------------
+def _error(found: Any, right: np.ndarray) -> float:
+    """`relative_error`; places are right or wrong."""
+    if right.dtype.kind in "iu":
+        return 0.0 if np.array_equal(found, right) else math.inf
+    return relative_error(found, right)
 
 
-def convolution(
-    shape: Shape = (8, 64, 56, 56),
-    kernel: Shape = (64, 3, 3),
-    stride: Any = 1,
-    padding: Any = 1,
+def several(result: Any) -> tuple[Any, ...]:
+    """Results as a tuple."""
+    return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+
+def _shown(a: np.ndarray, shape: Shape) -> np.ndarray:
+    """An LSTM's states hold h and c of each step; PyTorch shows h."""
+    return a[0] if a.shape == (2, *shape) else a
+
+
+def passes(name: str) -> Iterator[str]:
+    """Names of the passes of an operation, forward first."""
+    yield from sorted(operation(name).passes, key=lambda pass_name: pass_name != "forward")
+
+
+def work_of(
+    name: str,
+    shape: Shape | None = None,
+    kernel: Shape | None = None,
+    stride: Any = None,
+    padding: Any = None,
     pass_name: str = "forward",
     dtype: Any = np.float32,
 ) -> Work:
-    """A convolution of x: `shape` (N, C, H, W) with w: `kernel` (K, R, S)."""
-    need("conv2d", shape, kernel, 4, 3)
-    w_shape = (kernel[0], shape[1], *kernel[1:])
-    options, y_shape = conv2d.check_shapes(shape, w_shape, stride, padding, 1, 1)
-    x, w, dy = draw(dtype, shape, w_shape, y_shape)
-    w /= math.sqrt(math.prod(w_shape[1:]))
-    flops = 2.0 * math.prod(y_shape) * math.prod(w_shape[1:])
-    arrays: dict[str, tuple[np.ndarray | None, ...]] = {
-        "forward": (x, w, None),
-        "grad_input": (dy, w),
-        "grad_weight": (dy, x),
-    }
-    more = {"forward": {}, "grad_input": {"x_shape": shape}, "grad_weight": {"w_shape": w_shape}}
-    result = {"forward": y_shape, "grad_input": shape, "grad_weight": w_shape}
-    check_pass("conv2d", pass_name, arrays)
+    """A pass of an operation on normally distributed numbers, the same at each call.
 
-    def in_torch(torch: Any, tensor: Callable[[np.ndarray], Any]) -> Callable[[], Any]:
-        tx, tw, tdy = tensor(x), tensor(w), tensor(dy)
-        if pass_name == "forward":
-            functional = torch.nn.functional
-            return lambda: functional.conv2d(tx, tw, None, options["stride"], options["padding"])
-        mask = [pass_name == "grad_input", pass_name == "grad_weight", False]
-        given = (None, options["stride"], options["padding"], (1, 1), False, (0, 0), 1, mask)
-        return lambda: torch.ops.aten.convolution_backward(tdy, tx, tw, *given)[mask.index(True)]
+    Parameters
+    ----------
+    name : str
+        Any operation of `minicnn.algorithms()`.
+    shape, kernel : tuple of int, optional
+        Of the input and of what works on it, in the form that `CASES[name]` says; usual ones if not given.
+    stride, padding : int or pair, optional
+    pass_name : str
+    dtype : float32 or float64
 
-    title = f"x {_by(shape)}, w {_by(w_shape)}, stride {_pair(options['stride'])}, padding {_pair(options['padding'])}"
-    everything = {**more[pass_name], **options}
-    return Work("conv2d", pass_name, title, arrays[pass_name], everything, (result[pass_name],), flops, in_torch)
+    Raises
+    ------
+    ArgumentError, ShapeError
+        For names, forms and sizes that do not fit, before any array is made.
+    """
+    request, case = _request(name, shape, kernel, stride, padding, pass_name, dtype)
+    arrays = case.change(request, draw(dtype, *case.inputs(request)))
+    given, options, results, dy = watch(request, case, arrays)
+    in_flops = case.in_flops and pass_name != "grad_bias"  # a sum
+    return Work(
+        request,
+        _title(request, case, arrays),
+        given,
+        options,
+        tuple(y.shape for y in results),
+        case.flops(request) if in_flops or not case.in_flops else float(math.prod(case.result(request))),
+        in_torch(request, case, arrays, dy),
+        in_flops,
+        any(np.may_share_memory(results[0], a) for a in given if a is not None),
+    )
 
 
 def layer_work(layer: Layer, batch: int, pass_name: str = "forward", dtype: Any = np.float32) -> Work:
     """The convolution of a layer of a network."""
-    return convolution((batch, *layer.image), layer.kernel, layer.stride, layer.padding, pass_name, dtype)
+    return work_of("conv2d", (batch, *layer.image), layer.kernel, layer.stride, layer.padding, pass_name, dtype)
 
 
-# ---- other operations ------------------------------------------------------------------------------------------------
+# ---- what is asked for -----------------------------------------------------------------------------------------------
 
 
-def linear(shape: Shape = (256, 512), kernel: Shape = (1000,), pass_name: str = "forward", dtype: Any = None) -> Work:
-    """y = x @ w^T + b of x: `shape` (N, I) with `kernel` (J,) outputs."""
-    need("linear", shape, kernel, 2, 1)
-    (n, inputs), (outputs,) = shape, kernel
-    x, w, b, dy = draw(dtype, shape, (outputs, inputs), (outputs,), (n, outputs))
-    passes: dict[str, Any] = {
-        "forward": ((x, w, b), (n, outputs), lambda t, x, w, b: t.nn.functional.linear(x, w, b)),
-        "grad_input": ((dy, w), shape, lambda t, dy, w: dy @ w),
-        "grad_weight": ((dy, x), (outputs, inputs), lambda t, dy, x: dy.T @ x),
-    }
-    check_pass("linear", pass_name, passes)
-    arrays, result, function = passes[pass_name]
-    title, flops = f"x {_by(shape)}, w {_by((outputs, inputs))}", 2.0 * n * inputs * outputs
-    return Work("linear", pass_name, title, arrays, {}, (result,), flops, _torch(function, *arrays))
-
-
-def max_pool2d(
-    shape: Shape = (8, 64, 112, 112),
-    kernel: Shape = (3, 3),
-    stride: Any = 2,
-    padding: Any = 1,
-    pass_name: str = "forward",
-    dtype: Any = None,
-) -> Work:
-    """The largest value of each window of `kernel` (R, S)."""
-    need("max_pool2d", shape, kernel, 4, 2)
-    check_pass("max_pool2d", pass_name, ["forward"])
-    (x,) = draw(dtype, shape)
-    options, y_shape = check_windows(shape, (kernel[0], kernel[1]), stride, padding, 1, False, "max_pool2d")
-    function = _torch(
-        lambda t, x: t.nn.functional.max_pool2d(x, kernel, options["stride"], options["padding"], return_indices=True)[
-            0
-        ],
-        x,
-    )
-    flops = float(math.prod(y_shape) * math.prod(kernel))
-    title = f"x {_by(shape)}, window {_by(kernel)}, stride {_pair(options['stride'])}"
-    return Work("max_pool2d", pass_name, title, (x,), options, (y_shape, y_shape), flops, function, in_flops=False)
-
-
-def batch_norm(shape: Shape = (8, 64, 56, 56), pass_name: str = "forward", dtype: Any = None) -> Work:
-    """Normalisation by given statistics."""
-    need("batch_norm", shape, (), 4, 0)
-    check_pass("batch_norm", pass_name, ["forward"])
-    x, weight, bias, mean, var = draw(dtype, shape, *[shape[1:2]] * 4)
-    arrays = (x, weight, bias, mean, np.abs(var) + 0.5)
-    options = {"eps": EPS, "training": False}
-    function = _torch(
-        lambda t, x, w, b, m, v: t.nn.functional.batch_norm(x, m, v, w, b, False, 0.0, EPS),
-        *arrays,
-    )
-    title = f"x {_by(shape)}"
-    return Work("batch_norm", pass_name, title, arrays, options, (shape,), 2.0 * x.size, function, in_flops=False)
-
-
-def relu(shape: Shape = (8, 64, 56, 56), pass_name: str = "forward", dtype: Any = None) -> Work:
-    """max(x, 0)."""
-    need("relu", shape, (), None, 0)
-    check_pass("relu", pass_name, ["forward"])
-    (x,) = draw(dtype, shape)
-    function = _torch(lambda t, x: t.relu(x), x)
-    return Work("relu", pass_name, f"x {_by(shape)}", (x,), {}, (shape,), float(x.size), function, in_flops=False)
-
-
-def add(shape: Shape = (8, 64, 56, 56), pass_name: str = "forward", dtype: Any = None) -> Work:
-    """a + b."""
-    need("add", shape, (), None, 0)
-    check_pass("add", pass_name, ["forward"])
-    a, b = draw(dtype, shape, shape)
-    function = _torch(lambda t, a, b: t.add(a, b), a, b)
-    return Work("add", pass_name, f"a, b {_by(shape)}", (a, b), {}, (shape,), float(a.size), function, in_flops=False)
-
-
-WORKS: dict[str, Callable[..., Work]] = {
-    "conv2d": convolution,
-    "linear": linear,
-    "max_pool2d": max_pool2d,
-    "batch_norm": batch_norm,
-    "relu": relu,
-    "add": add,
-}
-
-
-# ---- what they share -------------------------------------------------------------------------------------------------
-
-
-def draw(dtype: Any, *shapes: Shape) -> list[np.ndarray]:
-    """Arrays of normally distributed numbers, the same at each call."""
-    rng = np.random.Generator(np.random.PCG64(0))
-    return [rng.standard_normal(shape, dtype=np.float32).astype(dtype or np.float32) for shape in shapes]
-
-
-def need(name: str, shape: Shape, kernel: Shape, axes: int | None, kernel_axes: int) -> None:
-    """Raise unless shapes have that many axes, none empty, and are not too large."""
-    for what, found, wanted in (("shape", shape, axes), ("kernel", kernel, kernel_axes)):
-        if (wanted is not None and len(found) != wanted) or 0 in found:
-            rule = f"{wanted} sizes, {FORMS[wanted]}" if wanted is not None else "sizes of 1 or more"
-            raise ArgumentError(f"{what} does not fit {name}", called="bench", seen=_by(found), rule=rule)
-    if math.prod(shape) > MOST_VALUES or math.prod(kernel) * (shape[1] if len(shape) > 1 else 1) > MOST_VALUES:
-        seen = " and ".join(_by(found) for found in (shape, kernel) if found)
-        raise ArgumentError("too large to measure", called="bench", seen=seen, rule=f"at most {MOST_VALUES:,} values")
-
-
-FORMS = {0: "none", 1: "J", 2: "NxI, or RxS for a window", 3: "KxRxS", 4: "NxCxHxW"}
-
-
-def check_pass(name: str, pass_name: str, known: Any) -> None:
-    """Raise unless the pass is one that is measured."""
+def _request(
+    name: str, shape: Shape | None, kernel: Shape | None, stride: Any, padding: Any, pass_name: str, dtype: Any
+) -> tuple[Request, Case]:
+    """What is asked for, with usual values for all that is not given; raises for what does not fit the operation."""
+    if name not in CASES:
+        raise ArgumentError("not measured", called="bench", seen=repr(name), rule=f"one of {', '.join(sorted(CASES))}")
+    case, known = CASES[name], list(passes(name))
     if pass_name not in known:
-        raise ArgumentError(
-            "unknown pass", called=f"bench {name}", seen=f"--pass {pass_name}", rule=f"one of {', '.join(known)}"
-        )
+        seen, rule = f"--pass {pass_name}", f"one of {', '.join(known)}"
+        raise ArgumentError("unknown pass", called=f"bench {name}", seen=seen, rule=rule)
+    has = {"kernel": bool(case.kernel), "stride": case.stride is not None, "padding": case.stride is not None}
+    for what, value in (("kernel", kernel), ("stride", stride), ("padding", padding)):
+        if value is not None and not has[what]:
+            raise ArgumentError(f"{name} has no {what}", called="bench", hint=f"leave out --{what}")
+    shape, kernel = tuple(shape or case.shape), tuple(kernel or case.kernel)
+    _check_form("shape", name, shape, case.form)
+    _check_form("kernel", name, kernel, case.kernel_form)
+    stride, padding = (case.stride if stride is None else stride), (case.padding if padding is None else padding)
+    request = Request(name, pass_name, np.dtype(dtype), shape, kernel, stride, padding)
+    if max(math.prod(some) for some in (*case.inputs(request), case.result(request))) > MOST_VALUES:
+        seen = " and ".join(by(some) for some in (shape, kernel) if some)
+        raise ArgumentError("too large to measure", called="bench", seen=seen, rule=f"at most {MOST_VALUES:,} values")
+    return request, case
 
 
-def _torch(function: Callable[..., Any], *arrays: np.ndarray) -> Callable[[Any, Callable], Callable[[], Any]]:
-    def make(torch: Any, tensor: Callable[[np.ndarray], Any]) -> Callable[[], Any]:
-        tensors = [tensor(a) for a in arrays]
-        return lambda: function(torch, *tensors)
+def _check_form(what: str, name: str, sizes: Shape, form: str) -> None:
+    """Raise unless there are as many sizes as the form has letters, none of them 0."""
+    wanted = form.count("x") + 1
+    if (form and len(sizes) != wanted) or 0 in sizes:
+        rule = f"{wanted} size{'s' * (wanted > 1)} of 1 or more, {form}" if form else "sizes of 1 or more"
+        raise ArgumentError(f"{what} does not fit {name}", called="bench", seen=by(sizes), rule=rule)
 
-    return make
+
+def _title(r: Request, case: Case, arrays: list[np.ndarray]) -> str:
+    """Shapes and options, for people."""
+    names = case.names or operation(r.operation).inputs
+    parts = [f"{name} {by(a.shape)}" for name, a in zip(names, arrays, strict=False)]
+    if case.kernel_form in WORDS:
+        parts.append(f"{WORDS[case.kernel_form]} {by(r.kernel)}")
+    if case.stride is not None:
+        parts += [f"stride {_pair(r.stride)}", f"padding {_pair(r.padding)}"]
+    parts += [case.words] if case.words else []
+    return ", ".join(parts)
 
 
-def _by(shape: Shape) -> str:
+def by(shape: Shape) -> str:
+    """`8x64x56x56`."""
     return "x".join(map(str, shape))
 
 
-def _pair(pair: tuple[int, int]) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else _by(pair)
+def _pair(value: Any) -> str:
+    pair = value if isinstance(value, tuple) else (value, value)
+    return str(pair[0]) if pair[0] == pair[1] else by(pair)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from minicnn.ops.registry import operation
-from minicnn.study import peak
+from minicnn.study import peak, timing
 
 SMALL = ("--shape", "2x3x7x6", "--kernel", "4x3x3", "--rounds", 1)
 
@@ -16,6 +16,8 @@ SMALL = ("--shape", "2x3x7x6", "--kernel", "4x3x3", "--rounds", 1)
 @pytest.fixture(autouse=True)
 def _no_measuring_of_the_machine(monkeypatch):
     monkeypatch.setattr(peak, "measure", lambda dtype: peak.Peak(1e11, 1e10, 2))
+    for name in ("PAUSE", "WARM", "TIMED", "SHORTEST"):
+        monkeypatch.setattr(timing, name, 0.0)
 
 
 def test_table(run):
@@ -96,6 +98,9 @@ def test_layers(run):
         (["conv2d", "--layer", "alexnet"], "unknown layer"),
         (["conv2d", "--layer", "resnet18.conv1", "--stride", "1"], "--layer is a whole convolution"),
         (["relu", "--kernel", "3x3"], "relu has no kernel"),
+        (["gru", "--kernel", "3x3"], "kernel does not fit gru; seen 3x3; rule: 1 size of 1 or more, H"),
+        (["sum", "--pass", "grad_weight"], "unknown pass; seen --pass grad_weight; rule: one of forward, grad_input"),
+        (["flatten", "--shape", "2x3", "--picture", "a.png"], "flatten computes nothing"),
         (["relu", "--picture", "nowhere/at/all.png"], "the picture cannot be written"),
         (["relu", "--load", "nothing.py"], "there is no such file"),
     ],
