@@ -17,6 +17,8 @@ PARTS = (
     "maps",
     "pieces",
     "conv",
+    "conv_gradients",
+    "transposed",
     "pooling",
     "normalization",
     "vectors",

@@ -23,6 +23,7 @@ from minicnn.study.recording import Recording, Step
 # names in VIEWS of js/layers.js
 DRAWN = (
     "conv2d",
+    "conv_transpose2d",
     "max_pool2d",
     "avg_pool2d",
     "adaptive_avg_pool2d",
@@ -122,14 +123,16 @@ def _term(term: Term, step: Step, kinds: set[str]) -> dict[str, Any]:
 
 def _elsewhere(factor: Factor, step: Step) -> list[Any]:
     """The array of the step and the index in it where a factor stands that is called otherwise."""
-    if factor.name not in ("h_before", "c_before") or len(factor.index) != 3:
+    if factor.name not in ("h_before", "c_before", "da", "du") or len(factor.index) != 3:
         return []
-    t, *rest = factor.index  # a recurrent layer's state: the output of the step before, or the first state
+    t, n, j = factor.index  # of a recurrent layer: step, sequence, number
+    *which, steps, _, hidden = step.output.shape  # an LSTM's begins with h and c
+    if factor.name in ("da", "du"):  # a gate's gradient, shown at the output that it helped to make
+        return ["dy", [*(0 for _ in which), t, n, j % hidden]]
     before = t + 1 if step.options.get("reverse") else t - 1
-    if not 0 <= before < step.output.shape[-3]:
-        return [f"{factor.name[0]}0", rest]
-    which = [int(factor.name == "c_before")] if step.operation.name == "lstm" else []
-    return ["y", [*which, before, *rest]]
+    if not 0 <= before < steps:
+        return [f"{factor.name[0]}0", [n, j]]
+    return ["y", [*(int(factor.name == "c_before") for _ in which), before, n, j]]
 
 
 def tree(formula: Math) -> list[Any]:

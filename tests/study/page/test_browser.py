@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from chromium import Page, find
 
-from minicnn.study.page import Server, write_page
+from minicnn.study.page import Server, html, write_page
 from minicnn.study.page.assets import script
 
 pytestmark = pytest.mark.skipif(find() is None, reason="no Chromium on this machine")
@@ -41,13 +41,14 @@ const read = (number, mode) => {
     total: data(".total")?.value ?? null,
     engine: data(".engine")?.value ?? null, equal: data(".verdict")?.equal ?? null,
     error: step().querySelector(".error")?.textContent ?? null, math: step().querySelectorAll("math").length,
+    maps: step().querySelectorAll("canvas.map").length,
     wide: document.documentElement.scrollWidth,
   };
 };
 """
 WALK = """(async () => {%s
   const found = [];
-  for (let number = 0; number < document.querySelectorAll(".list button").length; number++) {
+  for (const number of %s ?? document.querySelectorAll(".list button").keys()) {
     document.querySelectorAll(".list button")[number].click();
     await until(() => step().dataset.shown.startsWith(`${number} `));
     for (const mode of [...step().querySelectorAll("[data-mode]")].map((button) => button.dataset.mode)) {
@@ -103,7 +104,7 @@ def engine(numbers, step, mode, at):
 
 def test_every_view_of_every_step_arrives_at_the_engines_value_on_a_phone_too(page, file, numbers):
     """The values come out of the document, so that what is read is what a student reads."""
-    rows = opened(page, file, 375, 740).run(WALK % TOOLS)
+    rows = opened(page, file, 375, 740).run(WALK % (TOOLS, "null"))
     assert page.problems == []
     assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
     assert not [row for row in rows if row["error"]]
@@ -127,25 +128,27 @@ def check(numbers, row):
     assert row["equal"] == "true", row
 
 
-def test_terms_from_python_arrive_at_the_engines_value_in_file_and_server(page, others, tmp_path):
+def test_terms_from_python_arrive_at_the_engines_value_in_file_and_server(page, others, tmp_path, monkeypatch):
     """Every operation without a view of its own: a file holds the terms of some numbers, a server those of all."""
+    monkeypatch.setattr(html, "ENTRIES", 6)
     write_page(tmp_path / "others.html", others)
-    rows = opened(page, (tmp_path / "others.html").as_uri(), 375, 740).run(WALK % TOOLS)
+    steps = others.description["steps"]
+    firsts = {(step["operation"], step["view"]): number for number, step in reversed(list(enumerate(steps)))}
+    script = WALK % (TOOLS, sorted(firsts.values()))
+    rows = opened(page, (tmp_path / "others.html").as_uri(), 375, 740).run(script)
     assert page.problems == []
     assert not [row for row in rows if row["error"] or row["wide"] > 375]
-    steps = others.description["steps"]
-    explained = {number: step["terms"] for number, step in enumerate(steps) if step["terms"]}
-    assert {(row["step"], row["mode"]) for row in rows if row["total"]} >= {
-        (number, mode) for number, modes in explained.items() for mode in modes
-    }
+    checked = {(row["step"], row["mode"]) for row in rows if row["total"]}
+    assert checked >= {(number, mode) for number in firsts.values() for mode in steps[number]["terms"]}
     for row in rows:
         if row["total"] is not None:
             check(others, row)
+            assert row["maps"] >= 2 or not steps[row["step"]]["terms"], row  # what the terms are made of is shown
     generator = np.random.default_rng(1)
     picks = []
     for number, step in enumerate(steps):
         if step["operation"] in ("conv_transpose2d", "softmax", "lstm", "gru", "max", "div"):
-            for mode in step["terms"]:
+            for mode in step["terms"] or ["y", "x", "w", "b"]:
                 shape = others.description["tensors"][step["inputs"].get(mode, step["output"])]["shape"]
                 picks.append([number, mode, [int(generator.integers(size)) for size in shape]])
     with Server(others) as server:

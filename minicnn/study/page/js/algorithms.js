@@ -186,7 +186,7 @@ async function tileView(c, at) {
         }),
       ),
     ),
-    math: [mrow(msub("y", n, k, p, q), mo("="), ...(c.has("b") ? [mnum(bias), mo("+")] : []), msum(mrow(mi("r"), mo(","), mi("s"), mo(","), mi("c")), null), msub("x", "…"), msub("w", k, "c", "r", "s"))],
+    math: [mrow(msub("y", n, k, p, q), mo("="), ...(c.has("b") ? [mnum(bias), mo("+")] : []), msum(mrow(mi("r"), mo(","), mi("s"), mo(","), mi("c")), null), msub("x", n, "c", span(top, "r", z.dh), span(q * z.sw - z.pw, "s", z.dw)), msub("w", k, "c", "r", "s"))],
     notes: [
       `A tile of ${high} pixels by ${vectors} vectors of ${lanes} channels stays in the processor's registers during the whole sum: each weight vector that is loaded is used ${pixels} times, each pixel ${wide} times.`,
       c.step.algorithm && c.step.algorithm !== "direct" ? `This is the algorithm "direct"; the engine chose "${c.step.algorithm}" for this layer.` : null,

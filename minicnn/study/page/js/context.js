@@ -36,6 +36,9 @@ class Context {
   block = (name, ranges) => this.source.block(this.key(name), ranges);
   value = (name, at) => this.source.value(this.key(name), at);
   back = (name, at) => this.source.value(this.backKey(name), at);
+  // A letter of the formula with its index, and as a word: x, y, and the gradients dx, dy.
+  sign = (name, ...index) => (name.startsWith("d") ? mgrad(name.slice(1), ...index) : msub(name, ...index));
+  text = (name) => (name.startsWith("d") ? `∂L/∂${name.slice(1)}` : name);
   explanation = (name, at) => this.source.explanation(`e${this.number}:${name}`, at);
   choose = (at) => this.widget.choose(at);
   set = (...change) => this.widget.set(...change);

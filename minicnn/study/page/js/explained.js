@@ -28,7 +28,7 @@ async function explainedView(c, name, at) {
   const shown = c.state.term?.[0] === here ? c.state.term[1] : values.reduce((most, value, i) => (Math.abs(value) > Math.abs(values[most]) ? i : most), values.length ? 0 : -1);
   const named = name === "y" ? msub("y", ...at) : mgrad(name, ...at);
   return {
-    maps: pointed(c, told, shown),
+    maps: pointed(c, told, shown, name, at),
     math: [fromTree(told.formula), mrow(named, mo("="), ...worked(told, values), mnum(total))],
     bars: values.length > 1 ? { title: `The ${plural(told.many, "term")}`, items: values.map((value, i) => ({ label: termName(told.terms[i]), value, chosen: i === shown, act: () => c.set({ term: [here, i] }) })), more: unsent(told) } : null,
     more: make("div", {}, shown >= 0 ? factorsView(told, shown) : null, partsView(c, told, name)),
@@ -83,11 +83,11 @@ function factorsView(told, shown) {
 
 const placeOfFactor = ([name, index, , array, place]) => (array ? [array, place] : [name, index]);
 
-// Maps of what the chosen term is made of, and of its inner sums where it is no entry of an array itself.
-function pointed(c, told, shown) {
+// Maps of what the chosen term is made of, then the other terms, then the sums inside of them.
+function pointed(c, told, shown, name, at) {
   const maps = new Map();
   const look = ({ terms, parts }, i) => {
-    for (const factor of terms[i]?.factors ?? []) note(terms, placeOfFactor(factor));
+    for (const term of terms.length ? [terms[i], ...terms] : []) for (const factor of term.factors ?? []) note(terms, placeOfFactor(factor));
     for (const part of parts) if (maps.size < SIDE_MAPS) look(part, 0);
   };
   const note = (terms, [name, index]) => {
@@ -102,22 +102,29 @@ function pointed(c, told, shown) {
     maps.set(key, { key, name: title, lead, marks: [...dashed, placeIn(shape, index)] });
   };
   look(told, shown);
-  return [...maps.values()];
+  return maps.size ? [...maps.values()] : sameShaped(c, name, at);
+}
+
+// Where no term is an entry of an array: the inputs of the same shape, at the same place.
+function sameShaped(c, name, at) {
+  const shape = c.shape(name).join();
+  const inputs = Object.keys(c.step.inputs).filter((input) => at.length && c.shape(input).join() === shape);
+  return inputs.slice(0, SIDE_MAPS).map((input) => sameMap(c, c.key(input), `input ${input}`, at));
 }
 
 // ---- numbers inside of a number --------------------------------------------------------------------------------------
 
 function partsView(c, told, name) {
-  return told.parts.length ? make("div", { class: "parts" }, make("h4", {}, "Numbers inside of it"), told.parts.map((part) => partView(c, part, `${c.number} ${name}`))) : null;
+  return told.parts.length ? make("div", { class: "parts" }, make("h4", {}, "Numbers inside of it"), told.parts.map((part) => partView(c, part, `${c.number} ${name}`, told.many === 1))) : null;
 }
 
-function partView(c, part, path) {
+function partView(c, part, path, open = false) {
   const name = `${path} ${part.place}`;
   const values = part.terms.map((term) => Number(term.value));
-  const opened = (c.widget.opened ??= new Set());
+  const turned = (c.widget.turned ??= new Set()); // opened or closed by hand
   return make(
     "details",
-    { open: opened.has(name), "data-part": part.place, ontoggle: (event) => (event.target.open ? opened.add(name) : opened.delete(name)) },
+    { open: turned.has(name) !== open, ontoggle: (event) => (event.target.open === open ? turned.delete(name) : turned.add(name)) },
     make("summary", { "data-focus": `part ${name}` }, `${part.place} = ${fmt(Number(part.total))}`, part.engine === null ? null : make("span", { class: "soft" }, `  the engine's: ${exact(Number(part.engine))}`)),
     math(fromTree(part.formula)),
     math(mo("="), ...worked(part, values), mnum(summed(part, values))),

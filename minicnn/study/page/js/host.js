@@ -75,4 +75,4 @@ class ServerModel extends FileModel {
 const data = JSON.parse(document.getElementById("minicnn-data").textContent);
 const main = document.getElementById("minicnn");
 render({ model: data.arrays ? new FileModel(data) : new ServerModel(data), el: main });
-main.firstElementChild.focus({ preventScroll: true });
+if (window === window.top) main.firstElementChild.focus({ preventScroll: true }); // not out of a notebook around it

@@ -2,6 +2,7 @@
 
 const VIEWS = {
   conv2d: CONV,
+  conv_transpose2d: TRANSPOSED,
   max_pool2d: MAX_POOL,
   avg_pool2d: MEAN_POOL,
   adaptive_avg_pool2d: MEAN_POOL,
@@ -39,7 +40,7 @@ class Layers {
         "button",
         { type: "button", onclick: () => go(number), class: step.held ? null : "absent" },
         make("span", { class: "name" }, layerName(step)),
-        make("span", { class: "soft" }, `${operationName(step)} · ${times(tensors[step.output].shape.slice(1)) || "1 number"}`),
+        make("span", { class: "soft" }, `${operationName(step)} · ${times(tensors[step.output].shape.slice(1)) || "1 number"}${step.held ? "" : " · not in this file"}`),
         make("span", { class: "thumbs", "aria-hidden": "true", "data-step": number }),
       ),
     );

@@ -95,10 +95,11 @@ async function normGradInput(c, at) {
         ]
       : []),
   ];
+  const worked = training(c) ? mtotal([first, second, third], total) : [mnum(t.inverse * t.weight), mo("·"), mnum(dz[own], true), mo("="), mnum(total)];
   return {
     maps: [sameMap(c, c.gradKey, "∂L/∂y", at)],
     terms,
-    math: [mrow(mgrad("x", ...at), mo("="), ...mterms(training(c) ? [first, second, third] : [first]), mo("="), mnum(total))],
+    math: [mrow(mgrad("x", ...at), mo("="), ...worked)],
     notes: [
       training(c)
         ? "Mean and variance are functions of all values of the channel, so each value's gradient has three terms."
@@ -124,7 +125,7 @@ async function normGradVector(c, at, name) {
   return {
     maps: [],
     grids,
-    math: [mrow(mgrad(name === "weight" ? "γ" : "β", channel), mo("="), msum(mtext("places"), null), mi("dz"), ...(name === "weight" ? [mhat("x")] : []), mo("="), ...mterms(products), mo("="), mnum(total))],
+    math: [mrow(mgrad(name === "weight" ? "γ" : "β", channel), mo("="), msum(mtext("places"), null), mi("dz"), ...(name === "weight" ? [mhat("x")] : []), mo("="), ...mtotal(products, total))],
     notes: [],
     sum: { total, engine: await c.back(name, at), scale: products.reduce((u, v) => u + Math.abs(v), 0) },
   };

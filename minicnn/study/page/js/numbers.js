@@ -126,7 +126,7 @@ function indexAt(shape, slice, row, column) {
   return slice.map((value, axis) => (axes.includes(axis) ? values[axes.indexOf(axis)] : value));
 }
 
-const sliceName = (shape, slice) => (slice.some((value) => value !== null) ? `[${[...slice.map((value) => value ?? "…"), ...(slice.length < shape.length ? ["…"] : [])].join(", ")}]` : "");
+const sliceName = (shape, slice) => (slice.some((value) => value !== null) ? `[${[...slice.map((value) => value ?? "…"), ...Array(shape.length - slice.length).fill("…")].join(", ")}]` : "");
 
 const ones = (shape) => shape.map(() => 0);
 const inside = (index, shape) => index.map((value, axis) => Math.max(0, Math.min(value, shape[axis] - 1)));

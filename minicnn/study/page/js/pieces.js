@@ -147,6 +147,9 @@ function mterms(values, most = 4, many = values.length) {
   return row;
 }
 
+// "… = total", without the terms where there is only one
+const mtotal = (values, total) => [...(values.length > 1 ? [...mterms(values), mo("=")] : []), mnum(total)];
+
 function spin(label, value, size, set, focus) {
   const id = `minicnn-${++spin.count}`;
   const input = make("input", {

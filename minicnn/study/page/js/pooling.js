@@ -139,7 +139,7 @@ const inOut = (c) => [
 const MAX_POOL = {
   modes: inOut,
   views: { y: maxForward, x: maxGradInput },
-  formula: (c) => mrow(msub("y", "n", "c", "p", "q"), mo("="), mml("munder", mi("max"), mrow(mi("r"), mo(","), mi("s"))), msub("x", "n", "c", ...["p", "q"].map((letter, axis) => {
+  formula: (c) => mrow(msub("y", "n", "c", "p", "q"), mo("="), mml("munder", mfunction("max"), mrow(mi("r"), mo(","), mi("s"))), msub("x", "n", "c", ...["p", "q"].map((letter, axis) => {
     const { start, step } = poolAxis(c, axis)(0);
     const stride = poolAxis(c, axis)(1).start - start;
     return mrow(...(stride > 1 ? [mnum(stride)] : []), mi(letter), mo("+"), ...(step > 1 ? [mnum(step)] : []), mi(axis ? "s" : "r"), ...(start ? [mo("−"), mnum(-start)] : []));

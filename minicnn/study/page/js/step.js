@@ -2,6 +2,8 @@
 
 const USUAL = { dilation: "1,1", groups: "1", ignore_index: "-100", label_smoothing: "0", reduction: "mean", start_dim: "1", end_dim: "-1" }; // not said
 const STRIP = 16; // channels in a strip below a map
+const PATIENCE = 4000; // ms
+const LATE = "No numbers yet. In a notebook: the kernel is busy, or it has ended; then run the cell again.";
 
 class StepView {
   async render() {
@@ -10,6 +12,7 @@ class StepView {
     const mode = this.mode(context);
     let at = this.place(context, mode);
     let [content, view] = [];
+    const late = setTimeout(() => ticket === this.ticket && this.main.prepend(make("p", { class: "late", role: "status" }, LATE)), PATIENCE);
     try {
       if (!context.step.held) throw new Error("The arrays of this step are not in this file, which holds only a part of the network. All of it: minicnn explore, without --html.");
       if (mode.side === "backward") at = await this.loudest(context, mode, at);
@@ -24,6 +27,8 @@ class StepView {
     } catch (error) {
       if (ticket !== this.ticket) return;
       content = [make("p", { class: "error", role: "alert" }, error.message)];
+    } finally {
+      clearTimeout(late);
     }
     const root = this.element.getRootNode();
     const focus = this.main.contains(root.activeElement) ? root.activeElement.dataset.focus : undefined;
@@ -101,7 +106,7 @@ class StepView {
     const name = `${backward ? "∂L/∂" : ""}${mode.target}`;
     const figure = mapView({
       ...plane,
-      title: backward ? `${name}${mode.gradient ? ": choose one" : ""}` : "output y",
+      title: backward ? `${name}${mode.gradient ? ": choose one" : ""}` : mode.target === "y" ? "output y" : `input ${name}: choose one`,
       caption: sliceName(shape, lead),
       values: block.data,
       chosen: placeIn(shape, at),
@@ -125,7 +130,7 @@ class StepView {
         { class: "spins" },
         spins,
         plane.rows * plane.columns > 1
-          ? make("button", { type: "button", onclick: () => this.play(), "aria-pressed": String(Boolean(this.timer)), "data-focus": "play" }, this.timer ? "stop" : mode.side === "forward" && /conv2d|pool/.test(context.step.view) ? "slide the window" : "walk on")
+          ? make("button", { type: "button", onclick: () => this.play(), "aria-pressed": String(Boolean(this.timer)), "data-focus": "play" }, this.timer ? "stop" : mode.side === "forward" && /^conv2d|pool/.test(context.step.view) ? "slide the window" : "walk on")
           : null,
       ),
       make("p", { class: "picked" }, at.length ? `${name}[${at.join(", ")}] = ` : `${name} = `, make("strong", {}, exact(block.at(...at)))),

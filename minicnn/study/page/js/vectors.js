@@ -45,7 +45,7 @@ async function linearGradInput(c, at) {
     bars: { title: "Products, one for each output that used it", items: products.map((value, j) => ({ label: c.className(j) ?? `∂L/∂y[${j}] · w[${j},${i}]`, value })) },
     math: [
       mrow(mgrad("x", ...at), mo("="), msum(...upTo("j", products.length)), mgrad("y", ...lead, "j"), msub("w", "j", i)),
-      mrow(mo("="), ...mterms(products), mo("="), mnum(total)),
+      mrow(mo("="), ...mtotal(products, total)),
     ],
     notes: [c.shared("x")],
     sum: { total, engine: await c.back("x", at), scale: products.reduce((u, v) => u + Math.abs(v), 0) },
@@ -56,10 +56,11 @@ async function linearGradWeight(c, [j, i]) {
   const [dy, x] = await Promise.all([c.block("dy", [...c.shape("y").slice(0, -1).map(() => null), j]), c.block("x", [...c.shape("x").slice(0, -1).map(() => null), i])]);
   const products = Array.from(dy.data, (value, n) => value * x.data[n]);
   const total = products.reduce((u, v) => u + v, 0);
+  const first = c.shape("y").slice(0, -1).map(() => 0);
   return {
-    maps: [],
+    maps: [sameMap(c, c.gradKey, "∂L/∂y", [...first, j]), sameMap(c, c.key("x"), "input x", [...first, i])],
     terms: products.slice(0, 20).map((value, n) => ({ name: `image ${n}`, formula: mrow(mnum(dy.data[n]), mo("·"), mnum(x.data[n], true)), value })),
-    math: [mrow(mgrad("w", j, i), mo("="), msum(mi("n"), null), mgrad("y", "n", j), msub("x", "n", i), mo("="), ...mterms(products), mo("="), mnum(total))],
+    math: [mrow(mgrad("w", j, i), mo("="), msum(mi("n"), null), mgrad("y", "n", j), msub("x", "n", i), mo("="), ...mtotal(products, total))],
     notes: ["What came back to the output, times what came in: summed over the images."],
     sum: { total, engine: await c.back("w", [j, i]), scale: products.reduce((u, v) => u + Math.abs(v), 0) },
   };

@@ -9,6 +9,8 @@ const KEYS = [
   ["u, d", "up to the step that made the input at this place; down to the step that uses the output"],
 ];
 
+const HINT = "Choose a number in a picture, by pointer or arrow keys: its terms are below. n and p go through the network, b turns to the backward pass, f forward again.";
+
 class Explorer extends StepView {
   constructor(model, element) {
     super();
@@ -25,7 +27,7 @@ class Explorer extends StepView {
     this.element = make(
       "div",
       { class: "minicnn", tabindex: "-1" },
-      make("header", {}, this.picture, make("div", {}, make("h1", {}, title), make("p", { class: "soft" }, about), this.answer)),
+      make("header", {}, this.picture, make("div", {}, make("h1", {}, title), make("p", { class: "soft" }, about), this.answer, make("p", { class: "soft" }, HINT))),
       make("div", { class: "body" }, this.layers.element, this.main),
       make("details", { class: "keys" }, make("summary", {}, "Keys"), make("dl", {}, KEYS.map(([key, what]) => make("div", {}, make("dt", {}, make("kbd", {}, key)), make("dd", {}, what))))),
       this.live,
@@ -161,6 +163,12 @@ class Explorer extends StepView {
 
   typed(event) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
+    // What a button or a slider does with a key is not for the notebook around it, which would edit the cell.
+    const own = event.target.matches?.("button, summary") ? ["Enter", " "] : event.target.matches?.("input") ? [...Object.keys(ARROWS), "Home", "End", "Enter"] : [];
+    if (own.includes(event.key) && !event.shiftKey) {
+      event.stopPropagation();
+      return;
+    }
     if (event.target.matches?.("input[type=number], select, textarea")) return;
     const modes = this.modes();
     const here = modes.findIndex((mode) => mode.id === this.mode(new Context(this)).id);
