@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.autograd import Tensor, observing
+from minicnn.backends import random
 from minicnn.backends.arrays import Array
 from minicnn.errors import ArgumentError, GraphError
 from minicnn.nn import CrossEntropyLoss
@@ -153,7 +154,8 @@ def record(
 ) -> Recording:
     """Run a network as it is (training or evaluation mode), keep every step, and with labels go back as well.
 
-    Nothing of the network changes: running statistics, gradients and what is frozen are as before.
+    Nothing else changes: running statistics, gradients, what is frozen and the random generator are as before (so two
+    recordings draw the same dropout, that of the next run).
 
     Parameters
     ----------
@@ -173,7 +175,7 @@ def record(
         steps.append(Step(len(steps), layers[-1], operation, tuple(inputs), dict(options), output, named))
         output.retain_grad()
 
-    with _unchanged(model), _following(model, layers), observing(note):
+    with _unchanged(model, loss_function), _following(model, layers), observing(note):
         output = model(x)
         if not any(step.output is tensor for step in steps for tensor in _tensors(output)):
             raise GraphError(
@@ -185,7 +187,8 @@ def record(
         loss = None
         if labels is not None:
             layers.append("loss")
-            target = labels if isinstance(labels, Tensor) else Tensor(np.asarray(labels))
+            wanted = isinstance(labels, Tensor) and labels.requires_grad
+            target = Tensor(labels.array if isinstance(labels, Tensor) else np.asarray(labels), requires_grad=wanted)
             loss = (loss_function or CrossEntropyLoss())(output, target)
             layers.pop()
             loss.backward(retain_graph=True)
@@ -194,11 +197,16 @@ def record(
 
 
 @contextmanager
-def _unchanged(model: Module) -> Iterator[None]:
-    """All parameters want a gradient in this block, also frozen ones; afterwards everything is as it was before."""
-    parameters = list(model.parameters())
+def _unchanged(*parts: Any) -> Iterator[None]:
+    """All parameters want a gradient in this block, also frozen ones; afterwards everything is as it was before.
+
+    The parts are the network and a loss, which may have parameters too.
+    """
+    modules = [part for part in parts if isinstance(part, Module)]
+    parameters = [parameter for module in modules for parameter in module.parameters()]
     before = [(p.requires_grad, p.grad) for p in parameters]
-    buffers = [(buffer, buffer.array.copy()) for _, buffer in model.named_buffers()]
+    buffers = [(buffer, buffer.array.copy()) for module in modules for _, buffer in module.named_buffers()]
+    drawn = random.generator().bit_generator.state
     for parameter in parameters:
         parameter.requires_grad, parameter.grad = True, None
     try:
@@ -208,6 +216,7 @@ def _unchanged(model: Module) -> Iterator[None]:
             parameter.requires_grad, parameter.grad = wanted, grad
         for buffer, array in buffers:
             buffer.array[...] = array
+        random.generator().bit_generator.state = drawn
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minicnn.study.explain.asked import Answer, Asked, explains
-from minicnn.study.explain.notation import Math, Part, at, equals, frac, joined, power, prefixed, sum_over, times
-from minicnn.study.explain.terms import Block, Column, Index, block, number
+from minicnn.study.explain.notation import Math, Part, at, equals, frac, joined, math, power, prefixed, sum_over, times
+from minicnn.study.explain.terms import Column, Index, block, counted
 
 SIGNS = {"add": " + ", "sub": " − ", "mul": " · "}
 
@@ -48,36 +48,38 @@ def forward(asked: Asked) -> Answer:
 def gradient(asked: Asked) -> Answer:
     """da or db: over all places of y that this number went into."""
     name, side = asked.step.operation.name, asked.quantity[-1]
-    other = "b" if side == "a" else "a"
     places = repeated(asked.index, asked.shape(side), asked.shape("y"))
     dy = asked.column("dy", *places) if places else asked.scalar("dy")
     many = len(dy.values)
+    a, b = (_column(asked, operand, dy.index) for operand in "ab")
     columns: list[Column] = [dy]
     values, form = None, ""
-    slope: Part | None = None
     if name == "sub" and side == "b":
-        columns.append(number("−1", -1.0, many))
-        slope = "−1"
+        values, form = -dy.values, "−{0}"
     elif name == "mul":
-        columns.append(_column(asked, other, dy.index))
-        slope = at(other, "i")
+        columns.append(b if side == "a" else a)
     elif name == "div":
-        a, b = _column(asked, "a", dy.index), _column(asked, "b", dy.index)
         columns += [b] if side == "a" else [a, b]
         with np.errstate(all="ignore"):
             values = dy.values / b.values if side == "a" else -dy.values * (a.values / b.values) / b.values
         form = "{0} / {1}" if side == "a" else "−{0} · {1} / {2}²"
-        slope = frac("1", at("b", "i")) if side == "a" else prefixed("−", frac(at("a", "i"), power(at("b", "i"), "2")))
-    blocks: list[Block] = [block("uses", *columns, values=values, form=form)]
-    inner = at("dy", "i") if slope is None else times(at("dy", "i"), slope)
-    here = sum_over(f"{many} uses", inner) if many > 1 else inner
-    left = f"d{side}"
-    words = f"{asked.source(side)} went into {many} place{'s' * (many != 1)} of y"
+
+    def one_use(y_at: Any, a_at: Any, b_at: Any) -> Math:
+        back, first, second = (at(n, *i) if len(i) else math(n) for n, i in (("dy", y_at), ("a", a_at), ("b", b_at)))
+        if name == "mul":
+            return times(back, second if side == "a" else first)
+        if name == "div":
+            return frac(back, second) if side == "a" else prefixed("−", frac(times(back, first), power(second, "2")))
+        return prefixed("−", back) if name == "sub" and side == "b" else back
+
+    in_letters, left = one_use("i", "i", "i"), f"d{side}"
+    here = one_use(*(column.index[0].tolist() for column in (dy, a, b))) if many == 1 else in_letters
+    words = f"{asked.source(side)} went into {counted(many, 'place')} of y"
     words += ": a sum passes the gradient on as it is" if name == "add" and many == 1 else ""
     return Answer(
-        equals(at(left, "i"), sum_over("uses of i", inner)),
-        equals(at(left, *asked.index) if asked.index else left, here),
-        blocks,
+        equals(at(left, "i"), sum_over("uses of i", in_letters)),
+        equals(at(left, *asked.index) if asked.index else left, here if many == 1 else sum_over(f"{many} uses", here)),
+        [block("uses", *columns, values=values, form=form)],
         words,
     )
 

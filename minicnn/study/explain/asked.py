@@ -121,6 +121,11 @@ class Asked:
         """The layer, or else the operation."""
         return self.step.layer or self.step.operation.name
 
+    @property
+    def at(self) -> str:
+        """The index as words write it: `[0,3,10,12]`."""
+        return f"[{','.join(map(str, self.index))}]"
+
     def value(self, name: str, index: Sequence[int]) -> float:
         """One number of an array."""
         return float(self.array(name)[tuple(index)])

@@ -5,6 +5,8 @@ Letters as in `minicnn.ops.batch_norm`: x (N, C, ...), weight γ, bias β, mean 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from minicnn.backends.arrays import moved
@@ -23,6 +25,7 @@ from minicnn.study.explain.notation import (
     plus,
     power,
     root,
+    shown,
     sum_over,
     times,
 )
@@ -86,13 +89,11 @@ def grad_input(asked: Asked) -> Answer:
             ),
         ]
         general, here = (
-            joined(
-                " − ",
-                first,
-                times("inv_std", "mean(γ·dy)" if d == "dy" else "mean(γ·dz)"),
-                times("inv_std", "mean(γ·dy·x_hat)" if d == "dy" else "mean(γ·dz·x_hat)", at("x_hat", *p)),
+            joined(" − ", direct, times(scaled, a), times(scaled, b, hat))
+            for direct, scaled, a, b, hat in (
+                (general, "inv_std", mean.symbol, product.symbol, at("x_hat", "n", "c", "…")),
+                (here, inv, mean.total, product.total, at("x_hat", *asked.index)),
             )
-            for first, p in ((general, ("n", "c", "…")), (here, asked.index))
         )
         notes = [
             f"training mode: x also moves the mean and the variance of channel {c}, of {_count(asked)} values; each "
@@ -104,7 +105,7 @@ def grad_input(asked: Asked) -> Answer:
         equals(at("dx", "n", "c", "…"), general),
         equals(at("dx", *asked.index), here),
         blocks,
-        words=f"x: {asked.source('x')} at {list(asked.index)}; γ = {scale:.6g}, inv_std = {inv:.6g}",
+        words=f"x: {asked.source('x')} at {asked.at}; γ = {shown(scale, 6)}, inv_std = {shown(inv, 6)}",
         notes=notes,
         parts=parts,
         count=count,
@@ -123,7 +124,7 @@ def grad_weight(asked: Asked) -> Answer:
         equals(at("dγ", "c"), sum_over("n,…", times(at(d, "n", "c", "…"), at("x_hat", "n", "c", "…")))),
         equals(at("dγ", c), sum_over(f"n,… of {_count(asked)}", times(at(d, "n", c, "…"), at("x_hat", "n", c, "…")))),
         [block("values of the channel", gradient, x_hat)],
-        words=f"{asked.source('weight')} at [{c}] scaled all {_count(asked)} values of channel {c}",
+        words=f"γ is {asked.source('weight')}; entry {asked.at} scaled all {_count(asked)} values of the channel",
         notes=_gate_note(d),
     )
 
@@ -138,7 +139,7 @@ def grad_bias(asked: Asked) -> Answer:
         equals(at("dβ", "c"), sum_over("n,…", at(d, "n", "c", "…"))),
         equals(at("dβ", c), sum_over(f"n,… of {_count(asked)}", at(d, "n", c, "…"))),
         [block("values of the channel", _channel(asked, c))],
-        words=f"{asked.source('bias')} at [{c}] was added to all {_count(asked)} values of channel {c}",
+        words=f"β is {asked.source('bias')}; entry {asked.at} was added to all {_count(asked)} values of the channel",
         notes=_gate_note(d),
     )
 
@@ -172,12 +173,15 @@ def _affine(asked: Asked) -> Answer:
     if asked.has("weight"):
         general, here = times(at("γ", "c"), centred), times(_weight(asked, c), number_of)
     if asked.has("bias"):
-        blocks.append(block("bias", asked.column("bias", c)))
+        blocks.append(block("bias", replace(asked.column("bias", c), name="β")))
         general, here = plus(general, at("β", "c")), plus(here, at("β", c))
     if asked.has("residual"):
         blocks.append(block("residual", asked.column("residual", *asked.index)))
         general, here = plus(general, at("r", "n", "c", "…")), plus(here, at("r", *asked.index))
-    words = f"x: {asked.source('x')} = {x:.6g}; mean {mean:.6g}, inv_std {inv:.6g} of channel {c}"
+    words = f"x: {asked.source('x')} = {shown(x, 6)}; mean {shown(mean, 6)}, inv_std {shown(inv, 6)} of channel {c}"
+    words += "".join(
+        f"; {sign}: {asked.source(name)}" for sign, name in (("γ", "weight"), ("β", "bias")) if asked.has(name)
+    )
     if asked.has("residual"):
         words += f"; residual: {asked.source('residual')}"
     notes = [f"evaluation mode: mean and variance are the running ones of {asked.where}"]
@@ -230,10 +234,13 @@ def _mean_of(asked: Asked, c: int, more: list[Column], name: str) -> Explanation
     if asked.has("weight"):
         columns.insert(0, number("γ", _weight(asked, c), m))
     letters: tuple[Part, ...] = ("n", "c", "…")
-    inner = times("γ", at(d, *letters), *([at("x_hat", *letters)] if more else []))
+    inner, filled = (
+        times(scale, at(d, *places), *([at("x_hat", *places)] if more else []))
+        for scale, places in (("γ", letters), (_weight(asked, c), ("n", c, "…")))
+    )
     answer = Answer(
         equals(f"mean(γ·{d}{name})", times(frac("1", "M"), sum_over("n,…", inner))),
-        equals(f"mean(γ·{d}{name})", times(frac("1", m), sum_over(f"n,… of {m}, c={c}", inner))),
+        equals(f"mean(γ·{d}{name})", times(frac("1", m), sum_over(f"n,… of {m}", filled))),
         [block("values of the channel", *columns, number(f"1/{m}", 1 / m, m))],
         words=f"over all {m} values of channel {c}",
     )
@@ -308,7 +315,7 @@ def _weight(asked: Asked, c: int) -> float:
 
 
 def _weight_column(asked: Asked, c: int) -> list[Column]:
-    return [asked.column("weight", c)] if asked.has("weight") else []
+    return [replace(asked.column("weight", c), name="γ")] if asked.has("weight") else []
 
 
 def _known(asked: Asked, c: int) -> list[float]:

@@ -7,7 +7,6 @@ share back. Its product, compared with the whole gradient, says how much of it t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,14 +15,19 @@ import numpy as np
 
 from minicnn.autograd import Tensor
 from minicnn.backends.arrays import moved
-from minicnn.errors import ArgumentError, GraphError
+from minicnn.errors import GraphError, MismatchError, printable
 from minicnn.study.explain.asked import EXPLAINERS, Asked
-from minicnn.study.explain.explaining import find_index, named_tensor
+from minicnn.study.explain.explaining import find_index, named_tensor, steps_of
 from minicnn.study.explain.explanation import Explanation
+from minicnn.study.explain.notation import shown
+from minicnn.study.explain.recurrent_run import KINDS as RECURRENT
+from minicnn.study.explain.rounding import bound
+from minicnn.study.explain.tangents import tangents
 from minicnn.study.explain.terms import Block, Index
 from minicnn.study.recording import Recording, Step
 
 GRADIENTS = ("dy", "dz")  # factors that name an output and its gradient
+THROUGH_TIME = 64.0  # gates are rounded at each step of a recurrent layer
 
 
 @dataclass(frozen=True)
@@ -92,26 +96,31 @@ class Chain:
 
     def __str__(self) -> str:
         places = ",".join(map(str, self.index))
+        rows, product = [["step", "to output", "local gradient", "product so far", "dL/d output", "ways"]], 1.0
+        for link in self.links:
+            product *= link.local
+            name, target = (
+                f"{link.layer or 'network'} ({link.operation})",
+                f"[{','.join(map(str, link.target))}]" if link.target else "-",
+            )
+            values = (shown(value, 6) for value in (link.local, product, link.gradient))
+            rows.append([name, target, *values, str(link.ways)])
+        first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
         lines = [
             f"from {self.name}[{places}] to the loss, each time to the output that sends the largest share back",
             "",
-            f"  {'step':32} {'to output':>18} {'local gradient':>15} {'product so far':>15} "
-            f"{'dL/d output':>13} {'ways':>7}",
+            *("  ".join(["", f"{name:{first}}", *map(str.rjust, cells, others)]) for name, *cells in rows),
+            "",
+            f"  along this path   {shown(self.product, 6)}",
+            f"  over all paths    {shown(self.whole, 6)}",
         ]
-        product = 1.0
-        for link in self.links:
-            product *= link.local
-            name = f"{link.layer or 'network'} ({link.operation})"
-            target = "[" + ",".join(map(str, link.target)) + "]"
-            lines.append(
-                f"  {name:32} {target:>18} {link.local:15.6g} {product:15.6g} {link.gradient:13.6g} {link.ways:7}"
-            )
-        lines += ["", f"  along this path   {self.product:.6g}", f"  over all paths    {self.whole:.6g}"]
-        if not self.links:
+        if self.whole:
+            against = "" if 0 <= self.share <= 1 else "; others take it away again"
+            lines.append(f"  this path carries {round(100 * self.share, 1):g} % of the gradient{against}")
+        elif not self.links:
             lines.append("  nothing comes back: no path has a gradient")
-        else:
-            lines.append(f"  this path carries {100 * self.share:.3g} % of the gradient")
-        return "\n".join(lines)
+        lines.append("  ways: outputs that the number went into, and that send a gradient back")
+        return printable("\n".join(lines))
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -133,24 +142,30 @@ def explain_chain(recording: Recording, at: Sequence[int] | None = None, start: 
     Raises
     ------
     GraphError
-        Without a loss, or where a step's gradients go through time inside of one operation.
+        Without a loss, or where the gradient is not finite.
+    MismatchError
+        The ways through a step do not add up to the gradient that it sends back.
     """
     if recording.loss is None:
         raise GraphError("this run has no loss", called="explain chain", hint="give labels: they make the loss")
-    tensor = _start(recording, start)
+    tensor = named_tensor(recording, start)
+    parameter = tensor is not None and tensor is not recording.images
+    tensor = steps_of(recording, start)[-1].output if tensor is None else tensor
     gradient = _gradient(recording, tensor, start)
-    index = find_index(gradient.shape, at, gradient, batched=True, name=start)
+    index = find_index(gradient.shape, at, gradient, batched=not parameter, name=start)
+    whole = float(gradient[index])
+    if not np.isfinite(whole):
+        place = f"{start}[{','.join(map(str, index))}]"
+        raise GraphError("the gradient is not finite", called=f"explain chain: {place}", seen=f"{whole}")
     links: list[Link] = []
     product, here = 1.0, index
     while tensor is not recording.loss:
         link, output = _next(recording, tensor, here)
         if link is None or output is None:
-            product = 0.0
             break
         links.append(link)
         product *= link.local
         tensor, here = output, link.target
-    whole = float(gradient[index])
     return Chain(start, index, links, product if links else whole, whole)
 
 
@@ -164,14 +179,13 @@ def _next(recording: Recording, tensor: Tensor, index: Index) -> tuple[Link | No
         explainer = EXPLAINERS[step.operation.name][f"grad {name}"]
         asked = Asked(recording, step, f"grad {name}", index)
         found = asked.explanation(explainer(asked), float(moved(sent[name], "cpu")[index]))
-        shares = _shares(found)
-        if not shares and len(found.terms):
-            raise GraphError(
-                "the path cannot be followed through this step",
-                called=f"explain chain: {step.layer}",
-                seen=step.operation.name,
-                rule="each term names an output",
-                hint="a recurrent layer with by_tape = True runs as small steps",
+        shares = _through_time(asked) if step.operation.name in RECURRENT else _shares(found)
+        together, size = sum(shares.values()), sum(map(abs, shares.values()))
+        if not abs(together - found.total) <= found.bound + bound(asked.dtype, len(shares), size, THROUGH_TIME):
+            raise MismatchError(
+                "the ways through this step do not add up to its gradient",
+                called=f"explain chain: {found.title}",
+                seen=f"{together!r} over {len(shares)} outputs, gradient {found.total!r}",
             )
         ways += len(shares)
         for place, value in shares.items():
@@ -203,26 +217,17 @@ def _shares(found: Explanation) -> dict[Index, float]:
     return shares
 
 
+def _through_time(asked: Asked) -> dict[Index, float]:
+    """The same for a recurrent layer, whose outputs all lie behind one another."""
+    shares = asked.array("dy") * tangents(asked)
+    return {tuple(place): float(shares[tuple(place)]) for place in np.argwhere(shares).tolist()}
+
+
 def _add_shares(shares: dict[Index, float], block: Block, factor: float) -> None:
     column = next((c for c in block.columns if c.name in GRADIENTS), None)
     if column is not None:
         for place, value in zip(map(tuple, column.index.tolist()), block.values.tolist(), strict=True):
             shares[place] = shares.get(place, 0.0) + factor * value
-
-
-def _start(recording: Recording, name: str) -> Tensor:
-    """The tensor that the path begins at."""
-    tensor = named_tensor(recording, name)
-    if tensor is not None:
-        return tensor
-    steps = recording.of_layer(name)
-    if not steps:
-        known = ["images", *dict.fromkeys(s.layer for s in recording.steps if s.layer)]
-        near = difflib.get_close_matches(name, known, 4, 0.3) or known[:4]
-        raise ArgumentError(
-            "there is no such layer", called="explain chain", seen=repr(name), hint=f"nearest: {', '.join(near)}"
-        )
-    return steps[-1].output
 
 
 def _gradient(recording: Recording, tensor: Tensor, name: str) -> np.ndarray:

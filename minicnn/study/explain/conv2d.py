@@ -14,7 +14,7 @@ from minicnn.ops.registry import algorithm
 from minicnn.study.explain.asked import Answer, Asked, explains
 from minicnn.study.explain.notation import Math, affine, at, equals, plus, sum_over, times
 from minicnn.study.explain.rounding import WINOGRAD
-from minicnn.study.explain.terms import block
+from minicnn.study.explain.terms import block, counted
 
 ROW, COLUMN = "p·σ+r·δ−π", "q·σ+s·δ−π"
 X_GENERAL = at("x", "n", "c", ROW, COLUMN)
@@ -56,7 +56,8 @@ def grad_input(asked: Asked) -> Answer:
     many, kernels = asked.shape("w")[1], asked.shape("w")[0] // options["groups"]
     group, inner = divmod(c, many)
     k, r, s = (axis.ravel() for axis in np.indices((kernels, *asked.shape("w")[2:])))
-    k = k + group * kernels
+    first = group * kernels
+    k = k + first
     out, used = [], np.ones(len(k), bool)
     for a, (pixel, tap) in enumerate(((height, r), (width, s))):
         place = pixel + options["padding"][a] - tap * options["dilation"][a]
@@ -67,22 +68,22 @@ def grad_input(asked: Asked) -> Answer:
     dy, w = asked.column("dy", n, k, p, q), asked.column("w", k, inner, r, s)
     where = "p·σ=h+π−r·δ, q·σ=v+π−s·δ"
     product = times(at("dy", "n", "k", "p", "q"), at("w", "k", "c", "r", "s"))
-    places = ", ".join(
-        f"{out}{_factor(options['stride'][a])}={pixel + options['padding'][a]}−{tap}{_factor(options['dilation'][a])}"
-        for a, (out, pixel, tap) in enumerate((("p", height, "r"), ("q", width, "s")))
-    )
+    places = met(options, ("p", height, "r"), ("q", width, "s"))
     answer = Answer(
         equals(at("dx", "n", "c", "h", "v"), sum_over(f"k,r,s: {where}", product)),
         equals(
             at("dx", n, c, height, width),
-            sum_over(f"k,r,s: {places}", times(at("dy", n, "k", "p", "q"), at("w", "k", inner, "r", "s"))),
+            sum_over(
+                f"k={first}..{first + kernels - 1}, r,s: {places}",
+                times(at("dy", n, "k", "p", "q"), at("w", "k", inner, "r", "s")),
+            ),
         ),
         [block("outputs that used this pixel", dy, w)],
     )
     pixels = {(int(a), int(b)) for a, b in zip(p, q, strict=True)}
     answer.words = (
-        f"{asked.source('x')} at [{n},{c},{height},{width}] stood in the windows of {len(pixels)} output places in "
-        f"each of {kernels} channels; each output's gradient comes back with the weight that the pixel met there"
+        f"{asked.source('x')} at {asked.at} stood in the windows of {counted(len(pixels), 'output place')} in "
+        f"each of {counted(kernels, 'channel')}; each output's gradient comes back with the weight that it met there"
     )
     if not len(k):
         answer.notes.append("no window held this pixel: its gradient is 0")
@@ -117,7 +118,7 @@ def grad_weight(asked: Asked) -> Answer:
             ),
         ),
         [block("uses of this weight", dy, x)],
-        words=f"{asked.source('w')} at [{k},{c},{r},{s}] was used once for each of {many} x {out_h} x {out_w} outputs "
+        words=f"{asked.source('w')} at {asked.at} was used once for each of {many} x {out_h} x {out_w} outputs "
         f"of channel {k}; each output's gradient comes back with the pixel of {asked.source('x')} that the weight met",
     )
     options_of = {"w_shape": asked.shape("w")}
@@ -141,7 +142,7 @@ def bias_of_channel(asked: Asked) -> Answer:
         equals(at("db", "k"), sum_over("n,p,q", at("dy", "n", "k", "p", "q"))),
         equals(at("db", k), sum_over(over, at("dy", "n", k, "p", "q"))),
         [block("outputs", asked.column("dy", n, k, p, q))],
-        words=f"{asked.source('b')} at [{k}] was added to each of the {many * out_h * out_w} outputs of channel {k}",
+        words=f"{asked.source('b')} at {asked.at} went into each of the {many * out_h * out_w} outputs of channel {k}",
     )
 
 
@@ -181,8 +182,17 @@ def letters(options: dict[str, Any]) -> str:
     return "; ".join(said) + (f"; {options['groups']} groups" if options.get("groups", 1) > 1 else "")
 
 
-def _factor(stride: int) -> str:
-    return "" if stride == 1 else f"·{stride}"
+def met(options: dict[str, Any], *axes: tuple[str, int, str]) -> str:
+    """For each axis where a window's place meets a number by a tap: `p·2=5−r`."""
+    said = []
+    for (window, place, tap), stride, border, spread in zip(
+        axes, options["stride"], options["padding"], options["dilation"], strict=True
+    ):
+        left, right = (
+            letter if factor == 1 else f"{letter}·{factor}" for letter, factor in ((window, stride), (tap, spread))
+        )
+        said.append(f"{left}={place + border}−{right}")
+    return ", ".join(said)
 
 
 # ---- algorithms: Winograd's numbers are larger than the terms, its errors too ----------------------------------------

@@ -11,8 +11,8 @@ import numpy as np
 
 from minicnn.ops import conv_transpose2d
 from minicnn.study.explain.asked import Answer, Asked, explains
-from minicnn.study.explain.conv2d import bias_of_channel, letters
-from minicnn.study.explain.notation import at, equals, plus, sum_over, times
+from minicnn.study.explain.conv2d import bias_of_channel, letters, met
+from minicnn.study.explain.notation import affine, at, equals, plus, sum_over, times
 from minicnn.study.explain.rounding import WINOGRAD
 from minicnn.study.explain.terms import block
 
@@ -39,8 +39,8 @@ def forward(asked: Asked) -> Answer:
     blocks = [block("products", asked.column("x", n, c, h, v), asked.column("w", c, inner, r, s))]
     product = times(at("x", "n", "c", "h", "v"), at("w", "c", "k", "r", "s"))
     here = times(at("x", n, "c", "h", "v"), at("w", "c", inner, "r", "s"))
-    where = f"{p}=h·{options['stride'][0]}+r·{options['dilation'][0]}−{options['padding'][0]}, q alike"
-    general, filled = sum_over(f"c,h,v,r,s: {LAID}", product), sum_over(f"c,h,v,r,s: {where}", here)
+    over = f"c={group * channels}..{(group + 1) * channels - 1}, r,s: {met(options, ('h', p, 'r'), ('v', q, 's'))}"
+    general, filled = sum_over(f"c,h,v,r,s: {LAID}", product), sum_over(over, here)
     if asked.has("b"):
         blocks.insert(0, block("bias", asked.column("b", k)))
         general, filled = plus(at("b", "k"), general), plus(at("b", k), filled)
@@ -75,12 +75,17 @@ def grad_input(asked: Asked) -> Answer:
     )
     dy = asked.column("dy", n, k + group * kernels, p, q, padded=True)
     product = times(at("dy", "n", "k", "p", "q"), at("w", "c", "k", "r", "s"))
-    here = times(at("dy", n, "k", "p", "q"), at("w", c, "k", "r", "s"))
+    places = [
+        affine(pixel * options["stride"][a] - options["padding"][a], tap, options["dilation"][a])
+        for a, (pixel, tap) in enumerate(((h, "r"), (v, "s")))
+    ]
+    over = f"k=0..{kernels - 1}, r=0..{asked.shape('w')[2] - 1}, s=0..{asked.shape('w')[3] - 1}"
+    here = times(at("dy", n, affine(group * kernels, "k"), *places), at("w", c, "k", "r", "s"))
     answer = Answer(
         equals(at("dx", "n", "c", "h", "v"), sum_over(f"k,r,s: {LAID}", product)),
-        equals(at("dx", *asked.index), sum_over(f"k=0..{kernels - 1}, r,s", here)),
+        equals(at("dx", *asked.index), sum_over(over, here)),
         [block("outputs that this pixel reached", dy, asked.column("w", c, k, r, s))],
-        words=f"{asked.source('x')} at {list(asked.index)} laid its kernel onto y; what fell outside of y is cut off",
+        words=f"{asked.source('x')} at {asked.at} laid its kernel onto y; what fell outside of y is cut off",
     )
     return _rounded(
         asked,
@@ -109,12 +114,16 @@ def grad_weight(asked: Asked) -> Answer:
     )
     dy = asked.column("dy", n, k, p, q, padded=True)
     product = times(at("x", "n", "c", "h", "v"), at("dy", "n", "k", "p", "q"))
+    places = [
+        affine(tap * options["dilation"][a] - options["padding"][a], letter, options["stride"][a])
+        for a, (letter, tap) in enumerate((("h", r), ("v", s)))
+    ]
     over = f"n=0..{many - 1}, h=0..{height - 1}, v=0..{width - 1}"
     answer = Answer(
         equals(at("dw", "c", "k", "r", "s"), sum_over(f"n,h,v: {LAID}", product)),
-        equals(at("dw", *asked.index), sum_over(over, times(at("x", "n", c, "h", "v"), at("dy", "n", k, "p", "q")))),
+        equals(at("dw", *asked.index), sum_over(over, times(at("x", "n", c, "h", "v"), at("dy", "n", k, *places)))),
         [block("uses of this weight", asked.column("x", n, c, h, v), dy)],
-        words=f"{asked.source('w')} at {list(asked.index)} was used once for each pixel of channel {c}",
+        words=f"{asked.source('w')} at {asked.at} was used once for each pixel of channel {c}",
     )
     return _rounded(
         asked,

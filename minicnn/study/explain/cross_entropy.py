@@ -144,7 +144,7 @@ def grad_input(asked: Asked) -> Answer:
         left,
         equals(at("dx", *asked.index), here),
         blocks,
-        words=f"x: {asked.source('x')} at {list(asked.index)}; p = softmax(x) = {p.total:.6g}, "
+        words=f"x: {asked.source('x')} at {asked.at}; p = softmax(x) = {p.total:.6g}, "
         f"q = {float(q[c]):.6g}; D = {truth.divisor:g}",
         parts=[p],
         slack=slack,
@@ -189,7 +189,7 @@ def _log_part(asked: Asked, truth: _Truth, index: Index) -> Explanation:
     """log_p at one place of x as an explanation."""
     answer = log_probability_of(asked, index, truth.dim)
     answer.general = equals(at("log_p", "n", "c"), log_formula(("n", "c")))
-    answer.formula = equals(at("log_p", *index), log_formula(index))
+    answer.formula = equals(at("log_p", *index), log_formula(index, asked, truth.dim))
     return asked.part("log_p", index, answer)
 
 

@@ -39,7 +39,8 @@ def explain(
 ) -> Explanation:
     """Where one number of a run comes from: formula, terms, sum, and the engine's value, which it must equal.
 
-    The network runs as it is, in training or evaluation mode, and is left as it was; dropout draws anew in each run.
+    The network runs as it is, in training or evaluation mode, and is left as it was, and so is the random generator:
+    dropout draws what the next run will draw.
 
     Parameters
     ----------
@@ -114,7 +115,9 @@ def explain_recording(
         tensor = named_tensor(recording, layer)
         if tensor is not None:
             gradient = _gradient_of(recording, tensor, layer)
-            return explain_users(recording, tensor, find_index(gradient.shape, at, gradient, True, layer))
+            return explain_users(
+                recording, tensor, find_index(gradient.shape, at, gradient, tensor is recording.images, layer)
+            )
     chosen = _step(recording, layer, step, grad)
     if grad == "y":
         dy = _needs_gradient(chosen, "dy")
@@ -161,7 +164,7 @@ def _step(recording: Recording, layer: str | None, step: int | Step | None, grad
                 "the step is of another layer", called="explain", seen=f"step {step} of {chosen.layer!r}", rule=layer
             )
         return chosen
-    steps = recording.steps if layer is None else _of_layer(recording, layer)
+    steps = recording.steps if layer is None else steps_of(recording, layer)
     if layer is None:
         return next((s for s in steps if s.operation.name in PREFERRED), steps[0])
     if grad is not None and grad != "y":  # the last one that has this input
@@ -170,7 +173,8 @@ def _step(recording: Recording, layer: str | None, step: int | Step | None, grad
     return steps[-1]
 
 
-def _of_layer(recording: Recording, layer: str) -> list[Step]:
+def steps_of(recording: Recording, layer: str) -> list[Step]:
+    """The steps of a layer, `"loss"`, or for `""` all; one clear error where it has none."""
     steps = recording.of_layer(layer) if layer else recording.steps
     if steps:
         return steps
@@ -180,8 +184,13 @@ def _of_layer(recording: Recording, layer: str) -> list[Step]:
         raise GraphError(
             "this run has no loss", called="explain loss", hint="give labels: the loss is taken against them"
         )
-    known = list(dict.fromkeys([*ran, *(path for path, _ in recording.model.named_modules() if path)]))
-    near = difflib.get_close_matches(layer, ran if exists else known, 4, 0.3) or ran[:4]
+    model = recording.model
+    known = [
+        *ran,
+        *(path for path, _ in model.named_modules() if path),
+        *(path for path, _ in model.named_parameters()),
+    ]
+    near = difflib.get_close_matches(layer, ran if exists else dict.fromkeys([*known, "images"]), 4, 0.3) or ran[:4]
     raise ArgumentError(
         "this layer ran no operation" if exists else "there is no such layer",
         called="explain",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.errors import MismatchError
-from minicnn.study.explain.notation import Math
+from minicnn.study.explain.notation import Math, shown
 from minicnn.study.explain.terms import Index, Term, Terms
 
 FOLD = 12  # terms that a folded explanation shows
@@ -160,7 +160,7 @@ class Explanation:
         return self.text()
 
     def __repr__(self) -> str:
-        return f"<explanation of {self.title} = {self.total:.9g}, {len(self.terms)} terms>"
+        return f"<explanation of {self.title} = {shown(self.total, 9)}, {len(self.terms)} terms>"
 
     def _repr_html_(self) -> str:
         from minicnn.study.explain.html import as_html

@@ -10,7 +10,7 @@ from html import escape
 from xml.etree import ElementTree
 
 from minicnn.study.explain.explanation import FOLD, Explanation
-from minicnn.study.explain.notation import Math
+from minicnn.study.explain.notation import Math, shown
 from minicnn.study.explain.terms import Term
 
 MOST = 400  # terms in a page; the rest is counted and summed
@@ -44,7 +44,7 @@ def as_html(explained: Explanation) -> str:
 def _body(explained: Explanation) -> str:
     value = explained.total if explained.engine is None else explained.engine
     pieces = [
-        f"<h4>{escape(explained.title)} = {value:.9g}</h4>",
+        f"<h4>{escape(explained.title)} = {shown(value, 9)}</h4>",
         _math(explained.general),
         _math(explained.formula),
         *(f"<p>{escape(line)}</p>" for line in (explained.words, *explained.notes) if line),
@@ -52,7 +52,7 @@ def _body(explained: Explanation) -> str:
         _verdict(explained),
     ]
     for part in explained.parts:
-        head = f"{part.place} = {part.total:.9g}"
+        head = f"{part.place} = {shown(part.total, 9)}"
         pieces.append(f"<details><summary>{escape(head)}</summary>{_body(part)}</details>")
     return "".join(pieces)
 
@@ -78,7 +78,7 @@ def _table(explained: Explanation) -> str:
     if left:
         rest = explained.rest(first)
         padding = f", {explained.in_padding} of them in the padding" if explained.in_padding else ""
-        summed = f", together {rest:.7g}" if explained.how == "sum" else ""
+        summed = f", together {shown(rest, 7)}" if explained.how == "sum" else ""
         every = _rows(explained.terms[: min(many, MOST)], explained)
         cut = f"<p>the first {MOST} of {many}; as_dict() has all</p>" if many > MOST else ""
         tables += f"<details><summary>{left} more terms{padding}{summed}; all in order</summary>{cut}{every}</details>"
@@ -95,12 +95,11 @@ def _rows(terms: list[Term], explained: Explanation) -> str:
         share = min(1.0, abs(term.value) / size)
         sign = " minus" if term.value < 0 else ""
         bar = f'<i class="bar{sign}" style="width:{6 * share:.2f}em"></i>'
-        numbers = " · ".join(f"{f.value:.6g}" for f in term.factors)
         where = "; ".join(f"{f}: {f.source}" for f in term.factors if f.source)
         note = term.note or (term.block if several else "")
         rows.append(
-            f'<tr><td title="{escape(where, quote=True)}">{escape(str(term))}</td><td>{escape(numbers)}</td>'
-            f"<td>{term.value:.7g}</td><td style='text-align:left'>{bar}</td><td>{so_far:.7g}</td>"
+            f'<tr><td title="{escape(where, quote=True)}">{escape(str(term))}</td><td>{escape(term.numbers)}</td>'
+            f"<td>{shown(term.value, 7)}</td><td style='text-align:left'>{bar}</td><td>{shown(so_far, 7)}</td>"
             f'<td class="note">{escape(note)}</td></tr>'
         )
     head = "sum so far" if explained.how == "sum" else "largest so far"
@@ -112,11 +111,13 @@ def _rows(terms: list[Term], explained: Explanation) -> str:
 
 def _verdict(explained: Explanation) -> str:
     word = "total" if explained.how == "sum" else "largest"
-    text = f"<b>{word} {explained.total:.9g}</b> of {len(explained.terms)} terms, in float64"
+    text = f"<b>{word} {shown(explained.total, 9)}</b> of {len(explained.terms)} terms, in float64"
     if explained.engine is not None:
         by = f" by {escape(explained.algorithm)}" if explained.algorithm else ""
+        text += f"; <b>engine {shown(explained.engine, 9)}</b> in {explained.dtype}{by}: "
         text += (
-            f"; <b>engine {explained.engine:.9g}</b> in {explained.dtype}{by}: equal, they differ by "
-            f"{explained.difference:.2g}, and rounding allows {explained.bound:.2g}"
+            f"they differ by {explained.difference:.2g}, and rounding allows {explained.bound:.2g}"
+            if explained.difference
+            else "exactly equal"
         )
     return f'<p class="verdict">{text}</p>'

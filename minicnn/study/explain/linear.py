@@ -12,7 +12,7 @@ import numpy as np
 
 from minicnn.study.explain.asked import Answer, Asked, explains
 from minicnn.study.explain.notation import at, equals, plus, sum_over, times
-from minicnn.study.explain.terms import Index, block
+from minicnn.study.explain.terms import Index, block, counted
 
 
 @explains("linear", "y")
@@ -44,7 +44,7 @@ def grad_input(asked: Asked) -> Answer:
         equals(at("dx", *_letters(lead), "i"), sum_over("j", times(at("dy", *_letters(lead), "j"), at("w", "j", "i")))),
         equals(at("dx", *asked.index), sum_over(f"j=0..{len(j) - 1}", times(at("dy", *lead, "j"), at("w", "j", i)))),
         [block("outputs that used this input", asked.column("dy", *lead, j), asked.column("w", j, i))],
-        words=f"{asked.source('x')} at {list(asked.index)} went into {len(j)} outputs, each by its own weight",
+        words=f"{asked.source('x')} at {asked.at} went into {len(j)} outputs, each by its own weight",
     )
 
 
@@ -58,7 +58,7 @@ def grad_weight(asked: Asked) -> Answer:
         equals(at("dw", "j", "i"), sum_over(",".join(letters), times(at("dy", *letters, "j"), at("x", *letters, "i")))),
         equals(at("dw", j, i), sum_over(over, times(at("dy", *letters, j), at("x", *letters, i)))),
         [block("uses of this weight", asked.column("dy", *lead, j), asked.column("x", *lead, i))],
-        words=f"{asked.source('w')} at [{j},{i}] multiplied input {i} into output {j}, once for each row",
+        words=f"{asked.source('w')} at {asked.at} multiplied input {i} into output {j}, once for each row",
     )
 
 
@@ -72,7 +72,7 @@ def grad_bias(asked: Asked) -> Answer:
         equals(at("db", "j"), sum_over(",".join(letters), at("dy", *letters, "j"))),
         equals(at("db", j), sum_over(over, at("dy", *letters, j))),
         [block("outputs", asked.column("dy", *lead, j))],
-        words=f"{asked.source('b')} at [{j}] was added to output {j}, once for each row",
+        words=f"{asked.source('b')} at {asked.at} was added to output {j}, once for each row",
     )
 
 
@@ -114,13 +114,16 @@ def product_gradient(asked: Asked) -> Answer:
                 uses.append((place, both[other]))
     dy = asked.column("dy", *np.array([y for y, _ in uses], int).reshape(len(uses), -1).T)
     factor = asked.column(other, *np.array([o for _, o in uses], int).T)
-    pair = {"a": (("m", "k"), "n", ("k", "n")), "b": (("k", "n"), "m", ("m", "k"))}[name]
-    general = sum_over(pair[1], times(at("dy", "…", "m", "n"), at(other, "…", *pair[2])))
+    own, over, others = {"a": ("mk", "n", "kn"), "b": ("kn", "m", "mk")}[name]
+    general, here = (
+        sum_over(sign, times(at("dy", "…", "m", "n"), at(other, "…", *others)))
+        for sign in (over, counted(len(uses), "result"))
+    )
     return Answer(
-        equals(at(f"d{name}", "…", *pair[0]), general),
-        equals(at(f"d{name}", *asked.index), general),
+        equals(at(f"d{name}", "…", *own), general),
+        equals(at(f"d{name}", *asked.index), here),
         [block("results that used this number", dy, factor)],
-        words=f"{asked.source(name)} at {list(asked.index)} went into {len(uses)} results",
+        words=f"{asked.source(name)} at {asked.at} went into {counted(len(uses), 'result')}",
     )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from minicnn.study.explain.asked import Answer, Asked, explains
-from minicnn.study.explain.notation import at, equals, sum_over
-from minicnn.study.explain.terms import block
+from minicnn.study.explain.notation import at, equals, math, sum_over
+from minicnn.study.explain.terms import block, counted
 
 MOVES = ("reshape", "flatten", "transpose", "index", "concatenate")
 
@@ -36,11 +36,14 @@ def gradient(asked: Asked) -> Answer:
     mine = int(np.ravel_multi_index(asked.index, asked.shape(name))) if asked.index else 0
     places = np.argwhere((which == asked.step.names.index(name)) & (flat == mine))
     blocks = [block("places that it went to", asked.column("dy", *places.T))] if len(places) else []
+    here = sum_over(f"{len(places)} places", at("dy", "place"))
+    if len(places) <= 1:
+        here = at("dy", *places[0].tolist()) if len(places) else math(0)
     return Answer(
         equals(at("dx", "i"), sum_over("places that i went to", at("dy", "place"))),
-        equals(at(f"d{name}", *asked.index), sum_over(f"{len(places)} places", at("dy", "place"))),
+        equals(at(f"d{name}", *asked.index), here),
         blocks,
-        words=f"{asked.source(name)} at {list(asked.index)} went to {len(places)} place{'s' * (len(places) != 1)} of y",
+        words=f"{asked.source(name)} at {asked.at} went to {counted(len(places), 'place')} of y",
     )
 
 

@@ -57,6 +57,11 @@ class Math:
 Part = Math | str | int | float
 
 
+def shown(value: float, digits: int) -> str:
+    """A number to so many significant digits; zero has no sign."""
+    return f"{value + 0.0:.{digits}g}"
+
+
 def math(part: Part) -> Math:
     """A sign, a word or a number as a formula."""
     if isinstance(part, Math):
@@ -64,8 +69,7 @@ def math(part: Part) -> Math:
     if isinstance(part, str):
         tag = "mn" if part.replace(".", "").isdigit() else "mi"
         return Math(part, _latex(part), f"<{tag}>{html.escape(part)}</{tag}>")
-    text = f"{part:.6g}" if isinstance(part, float) else str(part)
-    text = text.replace("-", "−")
+    text = (shown(part, 6) if isinstance(part, float) else str(part)).replace("-", "−")
     return Math(text, _latex(text), f"<mn>{text}</mn>")
 
 
@@ -100,8 +104,9 @@ def frac(above: Part, below: Part) -> Math:
 
 def power(base: Part, exponent: Part) -> Math:
     """base^exponent."""
-    a, b = math(base), math(exponent)
-    return Math(f"{_closed(a)}^{_closed(b)}", f"{{{a.latex}}}^{{{b.latex}}}", _row("msup", a.mathml, b.mathml))
+    a, b = _signed(base), math(exponent)
+    above = f"({b.text})" if b.text.startswith("−") else _closed(b)
+    return Math(f"{_closed(a)}^{above}", f"{{{a.latex}}}^{{{b.latex}}}", _row("msup", a.mathml, b.mathml))
 
 
 def root(inside: Part) -> Math:
@@ -150,8 +155,8 @@ def equals(a: Part, b: Part) -> Math:
 
 
 def joined(sign: str, *parts: Part) -> Math:
-    """The parts with a sign between them."""
-    inner = [math(part) for part in parts]
+    """The parts with a sign between them; a negative number behind one stands in parentheses."""
+    inner = [_signed(part) if k and sign.strip() in "+−·" else math(part) for k, part in enumerate(parts)]
     latex = _latex(sign) if sign.strip() != "·" else r"\, "
     return Math(
         sign.join(i.text for i in inner),
@@ -174,8 +179,20 @@ def affine(start: int, letter: str, step: int = 1) -> str:
     return f"{start}+{moving}".replace("-", "−")
 
 
+def _signed(part: Part) -> Math:
+    """With parentheses where it begins with a minus."""
+    a = math(part)
+    return par(a) if a.text.startswith("−") else a
+
+
 def _closed(a: Math) -> str:
-    return f"({a.text})" if " " in a.text and not a.text.startswith("(") else a.text
+    """The text, in parentheses where it is made of several parts."""
+    depth = 0
+    for letter in a.text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == " " and not depth:
+            return f"({a.text})"
+    return a.text
 
 
 def _row(tag: str, *children: str) -> str:

@@ -50,7 +50,7 @@ def relu_gradient(asked: Asked) -> Answer:
     note = "the gate is open: y > 0" if open_gate else "the gate is shut: y = 0"
     one = block("gate", dy, gate, values=dy.values if open_gate else 0.0, notes=[note])
     general, here = (equals(at("dx", *p), times(at("dy", *p), gate_of(p))) for p in _places(asked))
-    return Answer(general, here, [one], words=_from(asked), notes=[f"y{list(asked.index)} = {y:.6g}"])
+    return Answer(general, here, [one], words=_from(asked), notes=[f"y{asked.at} = {y:.6g}"])
 
 
 def gate_of(places: tuple[Part, ...]) -> Math:

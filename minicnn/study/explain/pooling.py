@@ -16,7 +16,7 @@ from minicnn.ops.max_pool2d import check_options as check_largest
 from minicnn.study.explain.asked import Answer, Asked, explains
 from minicnn.study.explain.conv2d import letters
 from minicnn.study.explain.notation import affine, at, bracket, equals, frac, largest, sum_over, times
-from minicnn.study.explain.terms import PADDING, block, number
+from minicnn.study.explain.terms import PADDING, block, counted, number
 
 X_GENERAL = at("x", "n", "c", "p·σ+r·δ−π", "q·σ+s·δ−π")
 Windows = tuple[np.ndarray, np.ndarray]  # places p and q, or rows and columns
@@ -81,7 +81,7 @@ def largest_gradient(asked: Asked) -> Answer:
         equals(at("dx", "n", "c", "h", "w"), general),
         equals(at("dx", *asked.index), here),
         [block("windows that held this pixel", dy, gate, notes=notes)],
-        words=f"{asked.source('x')} at {list(asked.index)} stood in {len(p)} windows and won {int(won.sum())} of them",
+        words=f"{asked.source('x')} at {asked.at} stood in {counted(len(p), 'window')}, and won {int(won.sum())}",
     )
 
 
@@ -162,11 +162,12 @@ def _shares(asked: Asked, p: np.ndarray, q: np.ndarray, areas: np.ndarray) -> An
     dy = asked.column("dy", n, c, p, q)
     general = sum_over("p,q", frac(at("dy", "n", "c", "p", "q"), at("A", "p", "q")))
     here = sum_over("p,q", frac(at("dy", n, c, "p", "q"), at("A", "p", "q")))
+    notes = [f"A = {int(area)}" for area in areas]
     return Answer(
         equals(at("dx", "n", "c", "h", "w"), general),
         equals(at("dx", *asked.index), here),
-        [block("windows that held this pixel", dy, _numbers("1/A", 1 / areas))],
-        words=f"{asked.source('x')} at {list(asked.index)} stood in {len(p)} windows",
+        [block("windows that held this pixel", dy, _numbers("1/A", 1 / areas), notes=notes)],
+        words=f"{asked.source('x')} at {asked.at} stood in {counted(len(p), 'window')}, of A pixels each",
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from minicnn.study.explain.asked import Answer, Asked, explains
 from minicnn.study.explain.explanation import Explanation
-from minicnn.study.explain.notation import at, call, equals, minus, par, plus, sum_over, times
+from minicnn.study.explain.notation import Math, Part, at, call, equals, minus, par, plus, sum_over, times
 from minicnn.study.explain.recurrent_run import GATES, RecurrentRun, one_number, step_words
 from minicnn.study.explain.terms import Block, block, number
 
@@ -19,7 +19,7 @@ def rnn_forward(asked: Asked) -> Answer:
     """h[t] = s(a[t])."""
     run, (t, n, j) = RecurrentRun(asked), asked.index
     a = before_nonlinearity(run, "a", t, n, [*run.product("ih", t, n, j), *run.product("hh", t, n, j)], j)
-    name = asked.options.get("nonlinearity", "tanh")
+    name = str(asked.options.get("nonlinearity", "tanh"))
     value = np.tanh(a.total) if name == "tanh" else max(a.total, 0.0)
     general, here = (equals(at("h", *p), call(name, at("a", *p))) for p in (("t", "n", "j"), asked.index))
     one = block("value", number("a", a.total), values=value, form=f"{name}({{0}})")
@@ -32,12 +32,19 @@ def lstm_forward(asked: Asked) -> Answer:
     run, (which, t, n, j) = RecurrentRun(asked), asked.index
     i, f, g, o = (gate_of(run, k, t, n, j) for k in range(4))
     place = (t, n, j)
+    in_letters = ("t", "n", "j")
     if which:
         blocks = [
             block("what stays", number("f", f.total), one_number("c_before", run.c_before[t, n, j], place)),
             block("what is added", number("i", i.total), number("g", g.total)),
         ]
-        general = plus(times("f", at("c", "t−1", "n", "j")), times("i", "g"))
+        general, here = (
+            equals(at("c", *p), plus(times(at("f", *p), before), times(at("i", *p), at("g", *p))))
+            for p, before in (
+                (in_letters, at("c", run.letters[0], "n", "j")),
+                (place, run.state_before("c", t, n, j)),
+            )
+        )
         parts, slack = [f, i, g], abs(float(run.c_before[t, n, j])) * f.bound + i.bound + g.bound
     else:
         cell = float(asked.array("y")[1, t, n, j])
@@ -45,11 +52,11 @@ def lstm_forward(asked: Asked) -> Answer:
         blocks = [
             block("value", number("o", o.total), one_number("c", cell, place), values=value, form="{0} · tanh({1})")
         ]
-        general = times("o", call("tanh", at("c", "t", "n", "j")))
+        general, here = (
+            equals(at("h", *p), times(at("o", *p), call("tanh", at("c", *p)))) for p in (in_letters, place)
+        )
         parts, slack = [o], o.bound
-    name = "c" if which else "h"
-    left, filled = equals(at(name, "t", "n", "j"), general), equals(at(name, *place), general)
-    return Answer(left, filled, blocks, step_words(asked, t), ["y[0] is h, y[1] is c"], parts, slack=slack)
+    return Answer(general, here, blocks, step_words(asked, t), ["y[0] is h, y[1] is c"], parts, slack=slack)
 
 
 @explains("gru", "y")
@@ -63,8 +70,11 @@ def gru_forward(asked: Asked) -> Answer:
         block("what stays", number("z", z.total), old),
     ]
     general, here = (
-        equals(at("h", *p), plus(times(par(minus("1", "z")), "n"), times("z", at("h", *q))))
-        for p, q in ((("t", "n", "j"), ("t−1", "n", "j")), (asked.index, ("before", n, j)))
+        equals(at("h", *p), plus(times(par(minus("1", at("z", *p))), at("n", *p)), times(at("z", *p), before)))
+        for p, before in (
+            (("t", "n", "j"), at("h", run.letters[0], "n", "j")),
+            (asked.index, run.state_before("h", t, n, j)),
+        )
     )
     slack = z.bound * (abs(new.total) + abs(float(run.h_before[t, n, j]))) + new.bound
     return Answer(general, here, blocks, step_words(asked, t), parts=[z, new], slack=slack)
@@ -85,8 +95,8 @@ def gate_of(run: RecurrentRun, k: int, t: int, n: int, j: int) -> Explanation:
     value = np.tanh(a.total) if tanh else 1 / (1 + np.exp(-a.total))
     function = "tanh" if tanh else "sigmoid"
     one = block("value", number(f"a_{name}", a.total), values=value, form=f"{function}({{0}})")
-    general = equals(name, call(function, f"a_{name}"))
-    answer = Answer(general, general, [one], parts=[a, *parts], slack=a.bound)
+    general, here = (equals(at(name, *p), call(function, at(f"a_{name}", *p))) for p in (("t", "n", "j"), (t, n, j)))
+    answer = Answer(general, here, [one], parts=[a, *parts], slack=a.bound)
     return run.asked.part(name, (t, n, j), answer, run.gate(k, t, n, j))
 
 
@@ -100,9 +110,33 @@ def before_nonlinearity(
     engine: float | None = None,
     slack: float = 0.0,
 ) -> Explanation:
-    """a = x w_ih^T + b_ih + h[t-1] w_hh^T + b_hh as an explanation."""
-    inputs = plus(sum_over("i", times(at("x", "t", "n", "i"), at("w_ih", "j", "i"))), at("b_ih", "j"))
-    states = plus(sum_over("k", times(at("h", "t−1", "n", "k"), at("w_hh", "j", "k"))), at("b_hh", "j"))
-    right = states if name == "u_n" else plus(inputs, times("r", "u_n")) if name == "a_n" else plus(inputs, states)
-    answer = Answer(equals(at(name, "t", "n", "j"), right), equals(at(name, t, n, j), right), blocks, slack=slack)
+    """a = x w_ih^T + b_ih + h[t-1] w_hh^T + b_hh as an explanation; of a GRU's n: ... + r u_n, and u_n alone."""
+    before, _, letter = run.letters
+    row = next(int(column.index[0, 0]) for b in blocks for column in b.columns if column.name.startswith("w_"))
+    general, here = (
+        equals(at(name, *p), _products(run, name, p, g, state, over))
+        for p, g, state, over in (
+            (("t", "n", "j"), letter, at("h", before, "n", "k"), ("i", "k")),
+            (
+                (t, n, j),
+                row,
+                run.state_before("h", t, n, "k"),
+                (f"i=0..{run.asked.shape('x')[2] - 1}", f"k=0..{run.hidden - 1}"),
+            ),
+        )
+    )
+    answer = Answer(general, here, blocks, slack=slack)
     return run.asked.part(name, (t, n, j), answer, engine)
+
+
+def _products(run: RecurrentRun, name: str, p: tuple[Part, ...], g: Part, state: Math, over: tuple[str, str]) -> Math:
+    """The right side of that formula."""
+    parts: list[Math] = []
+    if name != "u_n":
+        parts.append(sum_over(over[0], times(at("x", *p[:2], "i"), at("w_ih", g, "i"))))
+        parts += [at("b_ih", g)] if run.asked.has("b_ih") else []
+    if name == "a_n":
+        return plus(*parts, times(at("r", *p), at("u_n", *p)))
+    parts.append(sum_over(over[1], times(state, at("w_hh", g, "k"))))
+    parts += [at("b_hh", g)] if run.asked.has("b_hh") else []
+    return plus(*parts)

@@ -12,6 +12,7 @@ from minicnn.ops import gru, lstm, rnn
 from minicnn.ops.registry import algorithm
 from minicnn.ops.rnn.sequences import before
 from minicnn.study.explain.asked import Asked
+from minicnn.study.explain.notation import Math, Part, at
 from minicnn.study.explain.terms import Block, Column, Index, block
 
 KINDS = ("rnn", "lstm", "gru")
@@ -83,6 +84,17 @@ class RecurrentRun:
         after = t - 1 if self.reverse else t + 1
         return after if 0 <= after < self.steps else None
 
+    @property
+    def letters(self) -> tuple[str, str, str]:
+        """How formulas call the step before, the step after (in time), and a row of the weights."""
+        before, after = ("t+1", "t−1") if self.reverse else ("t−1", "t+1")
+        return before, after, "j" if self.kind == "rnn" else "g"
+
+    def state_before(self, name: str, t: int, *rest: Part) -> Math:
+        """The state (or cell, `name` c) before step t as a formula writes it: h[0,n,j], or h0[n,j] at the first."""
+        before = t + 1 if self.reverse else t - 1
+        return at(f"{name}0", *rest) if t == self.first else at(name, before, *rest)
+
     def product(self, name: str, t: int, n: int, row: int) -> list[Block]:
         """The terms of x @ w_ih^T + b_ih or h[t-1] @ w_hh^T + b_hh."""
         asked = self.asked
@@ -113,4 +125,4 @@ def places_of(*places: Any) -> np.ndarray:
 
 def step_words(asked: Asked, t: int) -> str:
     """Where a step stands, in words."""
-    return f"step {t} of {asked.shape('x')[0]}; x: {asked.source('x')} {asked.shape('x')}"
+    return f"step {t} of 0..{asked.shape('x')[0] - 1}; x: {asked.source('x')} {asked.shape('x')}"

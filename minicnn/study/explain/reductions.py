@@ -52,7 +52,7 @@ def total_gradient(asked: Asked) -> Answer:
     many = int(np.prod([asked.shape("x")[axis] for axis in _axes(asked)], dtype=int))
     columns = [dy, number(f"1/{many}", 1 / many)] if mean else [dy]
     right = frac("dy", "B") if mean else at("dy", "…")
-    words = f"{asked.source('x')} at {list(asked.index)} is one of {many} numbers in that sum"
+    words = f"{asked.source('x')} at {asked.at} is one of {many} numbers in that sum"
     here = frac("dy", many) if mean else at("dy", *dy.index[0])
     return Answer(equals(at("dx", "i"), right), equals(at("dx", *asked.index), here), [block("value", *columns)], words)
 

@@ -12,6 +12,7 @@ import numpy as np
 from minicnn.study.explain.asked import Answer, Asked, explains
 from minicnn.study.explain.explanation import Explanation
 from minicnn.study.explain.notation import (
+    Math,
     Part,
     at,
     bracket,
@@ -23,6 +24,7 @@ from minicnn.study.explain.notation import (
     par,
     power,
     prefixed,
+    shown,
     sum_over,
     times,
 )
@@ -34,12 +36,11 @@ EXP_SUM = "Σexp"
 @explains("softmax", "y")
 def softmax(asked: Asked) -> Answer:
     """y[i] = exp(x[i] - m) / sum_j exp(x[j] - m)."""
-    probability = probability_of(asked, asked.index, _dim(asked))
-    below = sum_over("j", power("e", minus(at("x", "j"), "m")))
+    probability, dim = probability_of(asked, asked.index, _dim(asked)), _dim(asked)
     probability.general, probability.formula = (
-        equals(at("y", *p), frac(power("e", minus(at("x", *p), "m")), below))
-        for p in (("i",), asked.index)
-    )  # fmt: skip
+        equals(at("y", *places), frac(power("e", minus(at("x", *places), "m")), below))
+        for places, below in ((("i",), _exponentials()), (asked.index, _exponentials(asked, asked.index, dim)))
+    )
     return probability
 
 
@@ -47,7 +48,8 @@ def softmax(asked: Asked) -> Answer:
 def log_softmax(asked: Asked) -> Answer:
     """y[i] = x[i] - m - ln sum_j exp(x[j] - m)."""
     answer = log_probability_of(asked, asked.index, _dim(asked))
-    answer.general, answer.formula = (equals(at("y", *p), log_formula(p)) for p in (("i",), asked.index))
+    answer.general = equals(at("y", "i"), log_formula(("i",)))
+    answer.formula = equals(at("y", *asked.index), log_formula(asked.index, asked, _dim(asked)))
     return answer
 
 
@@ -58,14 +60,14 @@ def softmax_gradient(asked: Asked) -> Answer:
     dy, y = asked.column("dy", *line), asked.column("y", *line)
     mine = y.values[i]
     same = np.arange(len(y.values)) == i
-    slope = Column("([i=j] − y)", same - y.values, y.index, y.source)
+    slope = Column("([j=i] − y)", same - y.values, y.index, y.source)
     size = float(np.abs(dy.values[i] * mine) + np.abs(mine) * np.abs(dy.values * y.values).sum())
     general, here = (
         equals(
-            at("dx", *p),
-            sum_over("j", times(at("dy", "j"), at("y", *p), par(minus(bracket("j=i"), at("y", "j"))))),
+            at("dx", *mine_at),
+            sum_over(over, times(at("dy", *j), at("y", *mine_at), par(minus(bracket(f"j={own}"), at("y", *j))))),
         )
-        for p in (("i",), asked.index)
+        for mine_at, j, own, over in _letters_and_places(asked)
     )
     one = block("probabilities that this score moved", dy, number("y[i]", mine, len(y.values)), slope, magnitude=size)
     words = f"x: {asked.source('x')} {asked.shape('x')}; j along axis {_dim(asked)}"
@@ -78,13 +80,13 @@ def log_softmax_gradient(asked: Asked) -> Answer:
     line, i = _line(asked.index, asked.shape("x"), _dim(asked))
     dy, p = asked.column("dy", *line), float(np.exp(asked.value("y", asked.index)))
     same = np.arange(len(dy.values)) == i
-    slope = Column("([i=j] − exp(y[i]))", same - p, dy.index)
+    slope = Column("([j=i] − exp(y[i]))", same - p, dy.index)
     general, here = (
         equals(
-            at("dx", *places),
-            sum_over("j", times(at("dy", "j"), par(minus(bracket("j=i"), power("e", at("y", *places)))))),
+            at("dx", *mine_at),
+            sum_over(over, times(at("dy", *j), par(minus(bracket(f"j={own}"), power("e", at("y", *mine_at)))))),
         )
-        for places in (("i",), asked.index)
+        for mine_at, j, own, over in _letters_and_places(asked)
     )
     size = float(np.abs(dy.values[i]) + p * np.abs(dy.values).sum() * (2 + abs(asked.value("y", asked.index))))
     one = block("results that this score moved", dy, slope, magnitude=size)
@@ -103,12 +105,12 @@ def sum_of_exponentials(asked: Asked, index: Index, dim: int) -> tuple[Explanati
     with np.errstate(all="ignore"):
         values = np.exp(x.values - m)
     slope = float((values * (1 + np.where(np.isfinite(x.values), np.abs(x.values - m), 0.0))).sum())
-    one = block("scores", x, values=values, form=f"exp({{0}} − {m:.6g})", magnitude=slope)
+    one = block("scores", x, number("m", m, len(values)), values=values, form="exp({0} − {1})", magnitude=slope)
     answer = Answer(
-        equals(EXP_SUM, sum_over("j", power("e", minus(at("x", "j"), "m")))),
-        equals(EXP_SUM, sum_over(f"j=0..{len(values) - 1}", power("e", minus(at("x", *_letter(index, dim)), m)))),
+        equals(EXP_SUM, _exponentials()),
+        equals(EXP_SUM, _exponentials(asked, index, dim)),
         [one],
-        words=f"m = {m:.6g} is the largest score: subtracting it changes nothing, and no exponential overflows",
+        words=f"m = {shown(m, 6)} is the largest score: subtracting it changes nothing, and no exponential overflows",
     )
     return asked.part(EXP_SUM, (), answer), m
 
@@ -120,9 +122,8 @@ def probability_of(asked: Asked, index: Index, dim: int) -> Answer:
     with np.errstate(all="ignore"):
         value = np.exp(x.values - m) / total.total
         size = float(value[0] * (2 + (abs(x.values[0] - m) if np.isfinite(x.values[0]) else 0.0)))
-    share = block(
-        "share", x, number(EXP_SUM, total.total), values=value, form=f"exp({{0}} − {m:.6g}) / {{1}}", magnitude=size
-    )
+    columns = [x, number("m", m), number(EXP_SUM, total.total)]
+    share = block("share", *columns, values=value, form="exp({0} − {1}) / {2}", magnitude=size)
     slack = float(value[0]) * total.bound / total.total if total.total else 0.0
     words = f"x: {asked.source('x')} {asked.shape('x')}"
     return Answer(_none(), _none(), [share], words, parts=[total], slack=slack)
@@ -142,10 +143,24 @@ def log_probability_of(asked: Asked, index: Index, dim: int) -> Answer:
     return Answer(_none(), _none(), blocks, words, parts=[total], slack=total.bound / max(total.total, 1.0))
 
 
-def log_formula(places: tuple[Part, ...]) -> Any:
-    """x[i] - m - ln sum exp(x[j] - m)."""
-    inner = call("ln", sum_over("j", power("e", minus(at("x", "j"), "m"))))
-    return joined(" − ", at("x", *places), "m", inner)
+def log_formula(places: tuple[Part, ...], asked: Asked | None = None, dim: int = 0) -> Math:
+    """x[i] - m - ln sum exp(x[j] - m); with what is asked, its places filled in."""
+    inner = _exponentials() if asked is None else _exponentials(asked, places, dim)
+    return joined(" − ", at("x", *places), "m", call("ln", inner))
+
+
+def _exponentials(asked: Asked | None = None, index: tuple[Part, ...] = (), dim: int = 0) -> Math:
+    """sum_j exp(x[j] - m)."""
+    if asked is None:
+        return sum_over("j", power("e", minus(at("x", "j"), "m")))
+    return sum_over(f"j=0..{asked.shape('x')[dim] - 1}", power("e", minus(at("x", *_letter(index, dim)), "m")))
+
+
+def _letters_and_places(asked: Asked) -> list[tuple[Any, Any, Part, str]]:
+    """For a formula in letters, and for this index: its place, that of j along the axis, its own j, and all of them."""
+    index, dim = asked.index, _dim(asked)
+    over = f"j=0..{asked.shape('x')[dim] - 1}"
+    return [(("i",), ("j",), "i", "j"), (index, _letter(index, dim), index[dim], over)]
 
 
 def _none() -> Any:
@@ -163,7 +178,7 @@ def _line(index: Index, shape: Index, dim: int) -> tuple[list[Any], int]:
     return line, index[dim]
 
 
-def _letter(index: Index, dim: int) -> tuple[Part, ...]:
+def _letter(index: tuple[Part, ...], dim: int) -> tuple[Part, ...]:
     places: list[Part] = list(index)
     places[dim] = "j"
     return tuple(places)

@@ -5,11 +5,14 @@ The gradient of a weight in a real network has ten thousand terms and more: they
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
 import numpy as np
+
+from minicnn.study.explain.notation import shown
 
 PADDING = "padding"
 Index = tuple[int, ...]
@@ -68,6 +71,15 @@ class Term:
     factors: tuple[Factor, ...]
     note: str = ""
     form: str = ""
+
+    @property
+    def numbers(self) -> str:
+        """How the factors make the value, with their numbers: `"1.5 · (-2)"`, `"exp(0.25)"`; of one factor nothing."""
+        values = [shown(factor.value, 6) for factor in self.factors]
+        closed = [f"({value})" if value.startswith("-") else value for value in values]
+        if self.form:
+            return re.sub(r"\(\((-[^()]*)\)", r"(\1", self.form.format(*closed))  # a function's (-2), not ((-2))
+        return " · ".join([values[0], *closed[1:]]) if len(values) > 1 else ""
 
     def __str__(self) -> str:
         names = [str(factor) for factor in self.factors]
@@ -173,6 +185,11 @@ def block(
 def number(name: str, value: float, many: int = 1, source: str = "") -> Column:
     """The same single number in many terms."""
     return Column(name, np.full(many, float(value)), np.empty((many, 0), np.int64), source)
+
+
+def counted(many: int, one: str, several: str = "") -> str:
+    """`"1 term"`, `"2 terms"`."""
+    return f"{many} {one if many == 1 else several or f'{one}s'}"
 
 
 class Terms(Sequence[Term]):

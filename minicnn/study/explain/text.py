@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import textwrap
+
+import numpy as np
+
 from minicnn.errors import printable
 from minicnn.study.explain.explanation import Explanation
-from minicnn.study.explain.terms import Term
+from minicnn.study.explain.notation import shown
+from minicnn.study.explain.terms import Term, counted
 
-WIDE = 40  # columns of a factor
+WIDEST = 88  # columns of a term
 
 
 def as_text(explained: Explanation, most: int | None) -> str:
     """The lines; the `most` largest terms, or all in the formula's order for None."""
     value = explained.total if explained.engine is None else explained.engine
     lines = [
-        f"{explained.title} = {value:.9g}",
+        f"{explained.title} = {shown(value, 9)}",
         "",
         f"  formula  {explained.general.text}",
         f"  here     {explained.formula.text}",
@@ -32,68 +37,52 @@ def as_text(explained: Explanation, most: int | None) -> str:
 def _table(explained: Explanation, most: int | None) -> list[str]:
     """Terms, largest first, with the sum so far; then what is left."""
     every = most is None or len(explained.terms) <= most
-    shown = list(explained.terms) if every else explained.largest(most or 0)
-    if not shown and not len(explained.terms):
+    chosen = list(explained.terms) if every else explained.largest(most or 0)
+    if not len(explained.terms):
         return ["  no terms: 0"]
-    several = len(explained.terms.blocks) > 1
-    rows = [_row(term, several) for term in shown]
-    wide = min(88, max((len(text) for text, _, _ in rows), default=0))
-    running, lines = 0.0, []
-    head = "sum so far" if explained.how == "sum" else "largest so far"
-    lines.append(f"  {'term':{wide}}  {'value':>14}  {head:>14}")
-    best = float("-inf")
-    for text, value, note in rows:
-        running += value
-        best = max(best, value)
-        so_far = running if explained.how == "sum" else best
-        lines.append(f"  {text:{wide}}  {value:14.7g}  {so_far:14.7g}  {note}".rstrip())
-    if not every:
-        lines += _rest(explained, shown, running, wide)
+    is_sum, several = explained.how == "sum", len(explained.terms.blocks) > 1
+    wide = max((len(str(term)) for term in chosen if term.numbers), default=0)
+    texts = [f"{term!s:{wide}}  =  {term.numbers}" if term.numbers else str(term) for term in chosen]
+    values = np.array([term.value for term in chosen])
+    with np.errstate(all="ignore"):
+        so_far = np.cumsum(values) if is_sum else np.maximum.accumulate(values)
+    kinds = [term.note or (term.block if several and term.block != "products" else "") for term in chosen]
+    rows = list(zip(texts, values, so_far, kinds, strict=True))
+    if not every and (left := len(explained.terms) - len(chosen) - explained.in_padding):
+        rows.append(_rest(explained, chosen, left))
+    column = min(WIDEST, max(len(text) for text, *_ in rows)) if rows else len("term")
+    lines = [f"  {'term':{column}}  {'value':>14}  {'sum so far' if is_sum else 'largest so far':>14}"]
+    for text, value, sum_so_far, note in rows:
+        lines.append(f"  {text:{column}}  {shown(value, 7):>14}  {shown(sum_so_far, 7):>14}  {note}".rstrip())
+    if not every and explained.in_padding:
+        one, more = ("is 0", "are 0") if is_sum else ("never wins", "never win")
+        lie = f"term lies in the padding and {one}", f"terms lie in the padding and {more}"
+        lines.append(f"  {counted(explained.in_padding, *lie)}")
     return lines
 
 
-def _rest(explained: Explanation, shown: list[Term], running: float, wide: int) -> list[str]:
-    """The terms that are not shown: how many, the largest, their sum; and those in the padding."""
-    padding, many = explained.in_padding, len(explained.terms)
-    left = many - len(shown) - padding
-    lines = []
-    if left and explained.how == "sum":
-        biggest = explained.largest(len(shown) + 1)[-1].value
-        rest = explained.rest(shown)
-        text = f"{left} more terms, none larger than {abs(biggest):.3g}"
-        lines.append(f"  {text:{wide}}  {rest:14.7g}  {running + rest:14.7g}")
-    elif left:
-        lines.append(f"  {left} more candidates, all smaller or equal")
-    if padding:
-        what = "are 0" if explained.how == "sum" else "never win"
-        lines.append(f"  {padding} terms lie in the padding and {what}")
-    return lines
-
-
-def _row(term: Term, several: bool) -> tuple[str, float, str]:
-    """How the term is made, its value, and what is to be said of it: its note, or of several kinds which it is."""
-    numbers = " · ".join(f"{factor.value:.6g}" for factor in term.factors)
-    text = f"{term}" + (f"  =  {numbers}" if len(term.factors) > 1 and not term.form else "")
-    if term.form and term.factors:
-        text += f"  with {numbers}"
-    kind = term.block if several and term.block != "products" else ""
-    return text, term.value, term.note or kind
+def _rest(explained: Explanation, chosen: list[Term], left: int) -> tuple[str, float, float, str]:
+    """The row of the terms that are not shown: how many, the largest, their sum."""
+    best = explained.largest(len(chosen) + 1)[-1].value
+    if explained.how == "largest":
+        return f"{counted(left, 'more candidate')}, none larger", best, explained.total, ""
+    text = f"{counted(left, 'more term')}, none larger than {shown(abs(best), 3)}"
+    return text, explained.rest(chosen), explained.total, ""
 
 
 def _verdict(explained: Explanation) -> list[str]:
     """Total, engine's value, difference."""
     word = "total" if explained.how == "sum" else "largest"
-    kind = f"of {len(explained.terms)} term{'s' * (len(explained.terms) != 1)}, in float64"
-    lines = [f"  {word:8} {explained.total:.9g}  ({kind})"]
+    kind = f"of {counted(len(explained.terms), 'term')}, in float64"
+    lines = [f"  {word:8} {shown(explained.total, 9)}  ({kind})"]
     if explained.engine is None:
         return [*lines, "  engine   keeps no such number"]
     by = f", by {explained.algorithm}" if explained.algorithm else ""
-    lines.append(f"  engine   {explained.engine:.9g}  ({explained.dtype}{by})")
-    lines.append(f"  equal    they differ by {explained.difference:.2g}; rounding allows {explained.bound:.2g}")
-    return lines
+    lines.append(f"  engine   {shown(explained.engine, 9)}  ({explained.dtype}{by})")
+    if not explained.difference:
+        return [*lines, "  equal    exactly"]
+    return [*lines, f"  equal    they differ by {explained.difference:.2g}; rounding allows {explained.bound:.2g}"]
 
 
 def _wrapped(head: str, text: str) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(text, 108, initial_indent=head, subsequent_indent=" " * len(head)) if text else []

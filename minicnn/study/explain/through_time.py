@@ -13,105 +13,103 @@ import numpy as np
 from minicnn.ops.rnn.sequences import order
 from minicnn.study.explain.asked import Answer, Asked, Explainer, explains
 from minicnn.study.explain.explanation import Explanation
-from minicnn.study.explain.notation import Part, at, equals, joined, minus, par, plus, power, sum_over, times
+from minicnn.study.explain.notation import Part, at, call, equals, minus, par, plus, power, sum_over, times
 from minicnn.study.explain.recurrent_run import GATES, KINDS, RecurrentRun, one_number, places_of, step_words
 from minicnn.study.explain.terms import Column, block, number
 
 
 def _input_gradient(asked: Asked) -> Answer:
-    """dx[t,n,i] = sum_j da[t,n,j] w_ih[j,i]."""
+    """dx[t,n,i] = sum_g da[t,n,g] w_ih[g,i]."""
     run, (t, n, i) = RecurrentRun(asked), asked.index
-    j = np.arange(asked.shape("w_ih")[0])
-    da = _da(run, "da", t, n, j)
+    g, (*_, letter) = np.arange(asked.shape("w_ih")[0]), run.letters
+    da = _da(run, "da", t, n, g)
     general, here = (
-        equals(at("dx", *p), sum_over("j", times(at("da", *p[:2], "j"), at("w_ih", "j", p[2]))))
-        for p in (("t", "n", "i"), asked.index)
+        equals(at("dx", *p), sum_over(over, times(at("da", *p[:2], letter), at("w_ih", letter, p[2]))))
+        for p, over in ((("t", "n", "i"), letter), (asked.index, _to(letter, len(g))))
+    )
+    blocks = [block("gates", da, asked.column("w_ih", g, i))]
+    return Answer(general, here, blocks, step_words(asked, t), parts=_largest(run, "da", da))
+
+
+def _weight_gradient(asked: Asked) -> Answer:
+    """dw_ih[g,i] = sum_{t,n} da[t,n,g] x[t,n,i]; dw_hh[g,k] with the state before the step in the place of x."""
+    run, (g, i) = RecurrentRun(asked), asked.index
+    state, (before, _, letter) = asked.quantity == "grad w_hh", run.letters
+    t, n = (axis.ravel() for axis in np.indices(asked.shape("x")[:2]))
+    name = "ds" if state else "da"
+    da = _da(run, name, t, n, g)
+    if state:
+        values = run.h_before[t, n, i].astype(np.float64)
+        other = Column("h_before", values, places_of(t, n, i), "state before the step")
+    else:
+        other = asked.column("x", t, n, i)
+    what, moment, column = ("h", before, "k") if state else ("x", "t", "i")
+    general, here = (
+        equals(
+            at(f"d{asked.quantity[5:]}", *p),
+            sum_over(over, times(at(da.name, "t", "n", p[0]), at(what, moment, "n", p[1]))),
+        )
+        for p, over in (((letter, column), "t,n"), (asked.index, _steps(run)))
     )
     return Answer(
         general,
         here,
-        [block("gates", da, asked.column("w_ih", j, i))],
-        step_words(asked, t),
-        parts=_largest(run, "da", da),
-    )
-
-
-def _weight_gradient(asked: Asked) -> Answer:
-    """dw_ih[j,i] = sum_{t,n} da[t,n,j] x[t,n,i]; dw_hh[j,k] with the state before the step in the place of x."""
-    run, (j, i) = RecurrentRun(asked), asked.index
-    state = asked.quantity == "grad w_hh"
-    t, n = (axis.ravel() for axis in np.indices(asked.shape("x")[:2]))
-    name = "ds" if state else "da"
-    da = _da(run, name, t, n, j)
-    if state:
-        other = Column(
-            "h_before", run.h_before[t, n, i].astype(np.float64), places_of(t, n, i), "state before the step"
-        )
-    else:
-        other = asked.column("x", t, n, i)
-    letter = at("h", "t−1", "n", "k") if state else at("x", "t", "n", "i")
-    general = sum_over("t,n", times(at("da", "t", "n", "j"), letter))
-    left = "dw_hh" if state else "dw_ih"
-    return Answer(
-        equals(at(left, "j", "i"), general),
-        equals(at(left, *asked.index), general),
         [block("steps that used this weight", da, other)],
         words=f"{asked.source(asked.quantity[5:])} is used at each of {run.steps} steps of each sequence: the sum over "
-        "time",
+        "time" + (f"; h[{before}] is h0 at the first step" if state else ""),
         parts=_largest(run, name, da),
     )
 
 
 def _bias_gradient(asked: Asked) -> Answer:
-    """db[j] = sum_{t,n} da[t,n,j]."""
-    run, (j,) = RecurrentRun(asked), asked.index
+    """db[g] = sum_{t,n} da[t,n,g]."""
+    run, (g,) = RecurrentRun(asked), asked.index
     t, n = (axis.ravel() for axis in np.indices(asked.shape("x")[:2]))
     name = "ds" if asked.quantity == "grad b_hh" else "da"
-    da = _da(run, name, t, n, j)
-    general, left = sum_over("t,n", at("da", "t", "n", "j")), f"d{asked.quantity[5:]}"
-    words = f"{asked.source(asked.quantity[5:])} is added at each of {run.steps} steps of each sequence"
-    return Answer(
-        equals(at(left, "j"), general),
-        equals(at(left, j), general),
-        [block("steps", da)],
-        words,
-        parts=_largest(run, name, da),
+    da = _da(run, name, t, n, g)
+    general, here = (
+        equals(at(f"d{asked.quantity[5:]}", row), sum_over(over, at(da.name, "t", "n", row)))
+        for row, over in ((run.letters[2], "t,n"), (g, _steps(run)))
     )
+    words = f"{asked.source(asked.quantity[5:])} is added at each of {run.steps} steps of each sequence"
+    return Answer(general, here, [block("steps", da)], words, parts=_largest(run, name, da))
 
 
 def _first_state_gradient(asked: Asked) -> Answer:
-    """dh0[n,k] = sum_j da[first,n,j] w_hh[j,k]; of a GRU also what the update gate let pass."""
+    """dh0[n,k] = sum_g da[first,n,g] w_hh[g,k]; of a GRU also what the update gate let pass."""
     run, (n, k) = RecurrentRun(asked), asked.index
-    j = np.arange(asked.shape("w_hh")[0])
-    da = _da(run, "ds", run.first, n, j)
-    blocks = [block("gates of the first step", da, asked.column("w_hh", j, k))]
-    general = sum_over("j", times(at("da", "first", "n", "j"), at("w_hh", "j", "k")))
+    g, (*_, letter) = np.arange(asked.shape("w_hh")[0]), run.letters
+    da = _da(run, "ds", run.first, n, g)
+    blocks = [block("gates of the first step", da, asked.column("w_hh", g, k))]
     parts, slack = _largest(run, "ds", da), 0.0
+    formulas = [
+        sum_over(over, times(at(da.name, *p, letter), at("w_hh", letter, place)))
+        for p, place, over in (
+            (("first", "n"), "k", letter),
+            ((run.first, n), k, _to(letter, len(g))),
+        )
+    ]
     if run.kind == "gru":
-        d = _state_gradient(run, run.first, n, k)
-        z = run.gate(1, run.first, n, k)
-        blocks.append(block("kept by the update gate", number("Dh", d.total), number("z", z)))
-        general = plus(general, times(at("Dh", "first"), at("z", "first")))
+        d, z, place = _state_gradient(run, run.first, n, k), run.gate(1, run.first, n, k), (run.first, n, k)
+        blocks.append(block("kept by the update gate", one_number("Dh", d.total, place), one_number("z", z, place)))
+        places: list[tuple[Part, ...]] = [("first", "n", "k"), place]
+        formulas = [
+            plus(formula, times(at("Dh", *p), at("z", *p))) for formula, p in zip(formulas, places, strict=True)
+        ]
         parts, slack = [*parts, d], abs(z) * d.bound
-    left = equals(at("dh0", "n", "k"), general)
-    words = "what goes back to before the first step"
-    return Answer(left, equals(at("dh0", n, k), general), blocks, words, parts=parts, slack=slack)
+    general, here = equals(at("dh0", "n", "k"), formulas[0]), equals(at("dh0", n, k), formulas[1])
+    return Answer(general, here, blocks, "what goes back to before the first step", parts=parts, slack=slack)
 
 
 @explains("lstm", "grad c0")
 def first_cell_gradient(asked: Asked) -> Answer:
     """dc0 = Dc[first] f[first]."""
     run, (n, j) = RecurrentRun(asked), asked.index
-    d, f = _cell_gradient(run, run.first, n, j), run.gate(1, run.first, n, j)
-    general = times(at("Dc", "first"), at("f", "first"))
-    return Answer(
-        equals(at("dc0", "n", "j"), general),
-        equals(at("dc0", n, j), general),
-        [block("kept by the forget gate", number("Dc", d.total), number("f", f))],
-        "what goes back to before the first step",
-        parts=[d],
-        slack=abs(f) * d.bound,
-    )
+    place = (run.first, n, j)
+    d, f = _cell_gradient(run, *place), run.gate(1, *place)
+    general, here = (equals(at("dc0", *p[1:]), times(at("Dc", *p), at("f", *p))) for p in (("first", "n", "j"), place))
+    one = block("kept by the forget gate", one_number("Dc", d.total, place), one_number("f", f, place))
+    return Answer(general, here, [one], "what goes back to before the first step", parts=[d], slack=abs(f) * d.bound)
 
 
 for _kind in KINDS:
@@ -130,99 +128,118 @@ for _kind in KINDS:
 # ---- through time ---------------------------------------------------------------------------------------------------
 
 
-def _da(run: RecurrentRun, name: str, t: Any, n: Any, j: Any) -> Column:
-    values = run.back[name][t, n, j].astype(np.float64)
-    return Column(
-        "da" if name == "da" else "du" if run.kind == "gru" else "da", values, places_of(t, n, j), "through time"
-    )
+def _da(run: RecurrentRun, name: str, t: Any, n: Any, g: Any) -> Column:
+    """da, or for `name` ds the gradient of the product of the state: du of a GRU, else da as well."""
+    values = run.back[name][t, n, g].astype(np.float64)
+    return Column(_symbol(run, name), values, places_of(t, n, g), "through time")
+
+
+def _symbol(run: RecurrentRun, name: str) -> str:
+    return "du" if name == "ds" and run.kind == "gru" else "da"
 
 
 def _largest(run: RecurrentRun, name: str, da: Column) -> list[Explanation]:
     """The largest da, explained."""
-    if name == "ds" and run.kind == "gru":
-        return []
     t, n, row = (int(i) for i in da.index[int(np.argmax(np.abs(da.values)))])
-    return [_da_part(run, t, n, row)]
+    return [_da_part(run, name, t, n, row)]
 
 
-def _da_part(run: RecurrentRun, t: int, n: int, row: int) -> Explanation:
-    """da[t,n,row]: the gradient at the state, times the slope of what lies between."""
+def _da_part(run: RecurrentRun, name: str, t: int, n: int, row: int) -> Explanation:
+    """da[t,n,row] (or du): the gradient at the state, times the slopes of what lies between."""
     gate, j = divmod(row, run.hidden)
-    engine = float(run.back["da"][t, n, row])
-    if run.kind == "rnn":
-        d, y = _state_gradient(run, t, n, j), float(run.h[t, n, j])
-        tanh = run.asked.options.get("nonlinearity", "tanh") == "tanh"
-        slope, formula = (1 - y * y, par(minus("1", power(at("h", "t"), "2")))) if tanh else (float(y > 0), "[h > 0]")
-        columns, names = [number("Dh", d.total), number("s'(a)", slope)], times("Dh", formula)
-        slack, size = d.bound * abs(slope), abs(d.total)
-    elif run.kind == "lstm":
-        values = [run.gate(k, t, n, j) for k in range(4)]
-        cell, earlier = float(run.asked.array("y")[1, t, n, j]), float(run.c_before[t, n, j])
-        d = _state_gradient(run, t, n, j) if gate == 3 else _cell_gradient(run, t, n, j)
-        partner = (values[2], earlier, values[0], float(np.tanh(cell)))[gate]
-        own = values[gate]
-        slope = 1 - own**2 if gate == 2 else own * (1 - own)
-        what = ("g", "c_before", "i", "tanh(c)")[gate]
-        columns = [number(d.symbol, d.total), number(what, partner), number("slope of the gate", slope)]
-        names = times(d.symbol, what, "slope of the gate")
-        slack, size = d.bound * abs(partner * slope), abs(d.total * partner)
-    else:
-        r, z, new, u_n = (run.gate(k, t, n, j) for k in range(4))
-        d, earlier = _state_gradient(run, t, n, j), float(run.h_before[t, n, j])
-        to_n = (1 - z) * (1 - new**2)
-        slope = (to_n * u_n * r * (1 - r), (earlier - new) * z * (1 - z), to_n)[gate]
-        size = abs(d.total) * (abs(u_n), abs(earlier) + abs(new), 1.0)[gate]
-        columns, names = [number("Dh", d.total), number("slope", slope)], times("Dh", "slope")
-        slack = d.bound * abs(slope)
-    name = f"da_{GATES[run.kind][gate]}".rstrip("_")
-    one = block("chain rule", *columns, magnitude=size)
-    answer = Answer(
-        equals(at(name, "t", "n", "j"), names), equals(at(name, t, n, j), names), [one], parts=[d], slack=slack
+    symbol, place = _symbol(run, name), (t, n, j)
+    through_cell = run.kind == "lstm" and gate != 3
+    d = _cell_gradient(run, *place) if through_cell else _state_gradient(run, *place)
+    slopes, size = _slopes(run, name, gate, *place)
+    slope = float(np.prod([value for _, value in slopes]))
+    columns = [one_number(d.symbol, d.total, place), *(number(what, value) for what, value in slopes)]
+    full = f"{symbol}_{GATES[run.kind][gate]}".rstrip("_")
+    general, here = (
+        equals(at(full, *p), times(at(d.symbol, *p), *(what for what, _ in slopes))) for p in (("t", "n", "j"), place)
     )
-    return run.asked.part("da", (t, n, row), answer, engine)
+    one = block("chain rule", *columns, magnitude=abs(d.total) * size)
+    answer = Answer(general, here, [one], parts=[d], slack=d.bound * abs(slope))
+    return run.asked.part(symbol, (t, n, row), answer, float(run.back[name][t, n, row]))
+
+
+def _slopes(run: RecurrentRun, name: str, gate: int, t: int, n: int, j: int) -> tuple[list[tuple[str, float]], float]:
+    """What Dh (or Dc) is multiplied by on its way to before the nonlinearity; and what rounding is relative to."""
+    if run.kind == "rnn":
+        h = float(run.h[t, n, j])
+        tanh = run.asked.options.get("nonlinearity", "tanh") == "tanh"
+        return [("(1 − h²)", 1 - h * h) if tanh else ("[h > 0]", float(h > 0))], 1.0
+    if run.kind == "lstm":
+        i, f, g, o = (run.gate(k, t, n, j) for k in range(4))
+        cell, before = float(run.asked.array("y")[1, t, n, j]), float(run.c_before[t, n, j])
+        slopes = (
+            [("g", g), ("i", i), ("(1 − i)", 1 - i)],
+            [("c_before", before), ("f", f), ("(1 − f)", 1 - f)],
+            [("i", i), ("(1 − g²)", 1 - g * g)],
+            [("tanh(c)", float(np.tanh(cell))), ("o", o), ("(1 − o)", 1 - o)],
+        )[gate]
+        return slopes, abs(slopes[0][1])
+    r, z, new, u_n = (run.gate(k, t, n, j) for k in range(4))
+    before = float(run.h_before[t, n, j])
+    if gate == 1:
+        return [("(h_before − n)", before - new), ("z", z), ("(1 − z)", 1 - z)], abs(before) + abs(new)
+    to_n = [("(1 − z)", 1 - z), ("(1 − n²)", 1 - new * new)]
+    if gate == 0:
+        return [*to_n, ("u_n", u_n), ("r", r), ("(1 − r)", 1 - r)], abs(u_n)
+    return [*to_n, ("r", r)] if name == "ds" else to_n, 1.0
 
 
 def _state_gradient(run: RecurrentRun, t: int, n: int, j: int) -> Explanation:
     """Dh[t,n,j]: from above, and from the next step."""
-    dy = run.asked.array("dy")
+    dy, place, slack = run.asked.array("dy"), (t, n, j), 0.0
     above = dy[0] if run.kind == "lstm" else dy
-    blocks = [block("from above", one_number("dh", above[t, n, j], (t, n, j)))]
-    general, later, slack = at("dh", "t", "n", "j"), run.later(t), 0.0
+    blocks = [block("from above", one_number("dh", above[place], place))]
+    (_, after, letter), later, du = run.letters, run.later(t), _symbol(run, "ds")
+    general = [at("dh", "t", "n", "j"), sum_over(letter, times(at(du, after, "n", letter), at("w_hh", letter, "j")))]
+    here = [at("dh", *place)]
+    if run.kind == "gru":
+        general.append(times(at("Dh", after, "n", "j"), at("z", after, "n", "j")))
     if later is not None:
-        k = np.arange(run.asked.shape("w_hh")[0])
-        blocks.append(block("from the next step", _da(run, "ds", later, n, k), run.asked.column("w_hh", k, j)))
-        general = plus(general, sum_over("k", times(at("da", "t+1", "n", "k"), at("w_hh", "k", "j"))))
+        g = np.arange(run.asked.shape("w_hh")[0])
+        blocks.append(block("from the next step", _da(run, "ds", later, n, g), run.asked.column("w_hh", g, j)))
+        here.append(sum_over(_to(letter, len(g)), times(at(du, later, n, letter), at("w_hh", letter, j))))
         if run.kind == "gru":
-            d = float(_carried(run, "h")[later, n, j])
-            z = run.gate(1, later, n, j)
-            blocks.append(block("kept by the next update gate", number("Dh[t+1]", d), number("z[t+1]", z)))
-            general = plus(general, times(at("Dh", "t+1"), at("z", "t+1")))
+            d, z = float(_carried(run, "h")[later, n, j]), run.gate(1, later, n, j)
+            then = (later, n, j)
+            blocks.append(block("kept by the next update gate", one_number("Dh", d, then), one_number("z", z, then)))
+            here.append(times(at("Dh", *then), at("z", *then)))
             slack = abs(d) * 64 * float(np.finfo(run.asked.dtype).eps)
     name = at("Dh", "t", "n", "j")
-    answer = Answer(equals(name, general), equals(at("Dh", t, n, j), general), blocks, slack=slack)
-    return run.asked.part("Dh", (t, n, j), answer)
+    answer = Answer(equals(name, plus(*general)), equals(at("Dh", *place), plus(*here)), blocks, slack=slack)
+    return run.asked.part("Dh", place, answer)
 
 
 def _cell_gradient(run: RecurrentRun, t: int, n: int, j: int) -> Explanation:
     """Dc[t,n,j] of an LSTM: from above, from the next step's cell, and through h."""
-    d = _state_gradient(run, t, n, j)
-    o, cell = run.gate(3, t, n, j), float(run.asked.array("y")[1, t, n, j])
-    slope = o * (1 - float(np.tanh(cell)) ** 2)
+    d, place = _state_gradient(run, t, n, j), (t, n, j)
+    o, curve = run.gate(3, t, n, j), 1 - float(np.tanh(float(run.asked.array("y")[1, t, n, j]))) ** 2
+    state = [one_number("Dh", d.total, place), one_number("o", o, place), number("(1 − tanh²c)", curve)]
     blocks = [
-        block("from above", one_number("dc", run.asked.array("dy")[1, t, n, j], (t, n, j))),
-        block("through h", number("Dh", d.total), number("o (1 − tanh²c)", slope), magnitude=abs(d.total * o)),
+        block("from above", one_number("dc", run.asked.array("dy")[1, t, n, j], place)),
+        block("through h", *state, magnitude=abs(d.total * o)),
     ]
-    later, slack = run.later(t), d.bound * abs(slope)
+    (_, after, _), later, slack = run.letters, run.later(t), d.bound * abs(o * curve)
     if later is not None:
-        carried, f = float(_carried(run, "c")[later, n, j]), run.gate(1, later, n, j)
-        blocks.append(block("from the next step", number("Dc[t+1]", carried), number("f[t+1]", f)))
+        carried, f, then = float(_carried(run, "c")[later, n, j]), run.gate(1, later, n, j), (later, n, j)
+        blocks.append(block("from the next step", one_number("Dc", carried, then), one_number("f", f, then)))
         slack += abs(carried) * 64 * float(np.finfo(run.asked.dtype).eps)
-    general = joined(" + ", at("dc", "t"), times(at("Dc", "t+1"), at("f", "t+1")), times("Dh", "o (1 − tanh²c)"))
-    left: tuple[Part, ...] = ("t", "n", "j")
-    answer = Answer(
-        equals(at("Dc", *left), general), equals(at("Dc", t, n, j), general), blocks, parts=[d], slack=slack
+    general, here = (
+        equals(
+            at("Dc", *p),
+            plus(
+                at("dc", *p),
+                times(at("Dh", *p), at("o", *p), par(minus("1", power(call("tanh", at("c", *p)), "2")))),
+                *([times(at("Dc", *then), at("f", *then))] if then else []),
+            ),
+        )
+        for p, then in ((("t", "n", "j"), (after, "n", "j")), (place, None if later is None else (later, n, j)))
     )
-    return run.asked.part("Dc", (t, n, j), answer)
+    answer = Answer(general, here, blocks, parts=[d], slack=slack)
+    return run.asked.part("Dc", place, answer)
 
 
 def _carried(run: RecurrentRun, what: str) -> np.ndarray:
@@ -243,3 +260,13 @@ def _carried(run: RecurrentRun, what: str) -> np.ndarray:
             found = dy[1, t] + found * f + d * o * (1 - np.tanh(cell.astype(np.float64)) ** 2)
         result[t], later = found, t
     return result
+
+
+def _to(letter: str, many: int) -> str:
+    """`g=0..8`."""
+    return f"{letter}=0..{many - 1}"
+
+
+def _steps(run: RecurrentRun) -> str:
+    """All steps of all sequences."""
+    return f"{_to('t', run.steps)}, {_to('n', run.h.shape[1])}"

@@ -8,6 +8,8 @@ from compare import assert_close
 
 import minicnn
 from minicnn import nn
+from minicnn.autograd import Tensor
+from minicnn.backends.random import generator
 from minicnn.models import ConvVAE, resnet18
 from minicnn.study.explain import explain_chain, explain_recording, recorded
 
@@ -44,14 +46,41 @@ def test_random_picks_in_a_narrow_resnet(network, training):
     assert len(seen) >= 12
 
 
-def test_nothing_of_the_network_changes(network):
-    before = {name: array.tobytes() for name, array in network.train().state_dict().items()}
-    network.conv1.weight.requires_grad = False
-    network.explain(images(), np.array([0, 1]), layer="bn1", grad="x")
-    assert {name: array.tobytes() for name, array in network.state_dict().items()} == before
-    assert all(parameter.grad is None for parameter in network.parameters())
-    assert not network.conv1.weight.requires_grad
-    network.conv1.weight.requires_grad = True
+class Scaled(nn.Module):
+    """A loss with a parameter, against targets that want a gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(np.ones(1, np.float32))
+
+    def forward(self, output, target):
+        return ((output * self.scale - target) ** 2).mean()
+
+
+def test_nothing_else_changes():
+    minicnn.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Flatten(), nn.Linear(72, 2))
+    network[0].weight.requires_grad = False
+    x, target = (Tensor(images(shape), requires_grad=True) for shape in ((2, 3, 8, 8), (2, 2)))
+    loss = Scaled()
+    loss(network(x), target).backward()  # so that there are gradients, and moving statistics
+
+    def state():
+        tensors = [*network.parameters(), *loss.parameters(), x, target]
+        grads = [None if t.grad is None else (t.grad, t.grad.array.tobytes()) for t in tensors]
+        arrays = [array.tobytes() for array in network.state_dict().values()]
+        modes = [(module.training, list(module._hooks), list(module._pre_hooks)) for module in network.modules()]
+        return arrays, grads, [t.requires_grad for t in tensors], modes, generator().bit_generator.state
+
+    before = state()
+    first = network.explain(x, target, layer="2", loss_function=loss)
+    assert state() == before
+    assert network.explain(x, target, layer="2", loss_function=loss).total == first.total  # the same dropout
+    assert network.explain(x, target, layer="0", grad="w", loss_function=loss).agrees  # of a frozen weight
+    assert state() == before
+    with pytest.raises(ZeroDivisionError):
+        network.explain(x, target, layer="0", loss_function=lambda output, _: 1 / 0)
+    assert state() == before
 
 
 def test_the_gradient_of_a_sum_of_users(network):

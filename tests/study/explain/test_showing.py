@@ -7,12 +7,26 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from one_operation import run_of
 
 import minicnn
 from minicnn import nn
 from minicnn.errors import MismatchError
 from minicnn.study.explain import Explanation, explain_recording, recorded
-from minicnn.study.explain.notation import affine, at, equals, frac, math, plus, power, sum_over, times
+from minicnn.study.explain.notation import (
+    affine,
+    at,
+    equals,
+    frac,
+    math,
+    par,
+    plus,
+    power,
+    prefixed,
+    root,
+    sum_over,
+    times,
+)
 from minicnn.study.explain.terms import Terms, block, number
 
 
@@ -99,6 +113,14 @@ def test_an_explanation_that_does_not_add_up_cannot_be_made():
     assert Explanation(**given, terms=terms, total=float("inf"), engine=float("inf")).difference == 0
 
 
+def test_zero_has_no_sign():
+    """0 · -1: the engine keeps -0, and nobody wants to read it."""
+    found = explain_recording(run_of("mul", np.zeros((1, 1), np.float32), [-np.ones((1, 1), np.float32)], {}), step=0)
+    assert np.signbit(found.engine)
+    for shown in (str(found), repr(found), found._repr_html_()):
+        assert "-0" not in shown
+
+
 def test_nan_and_infinity_travel():
     x = np.array([[np.nan, 1], [np.inf, 2]], np.float32)
     model = nn.Sequential(nn.Linear(2, 2))
@@ -114,11 +136,31 @@ def test_nan_and_infinity_travel():
         (power(at("x", "i"), "2"), "x[i]^2", "{x_{i}}^{2}"),
         (equals("y", sum_over("i", times("a", "σ"))), "y = Σ_(i) a · σ", r"y = \sum_{i} a\, \sigma "),
         (math(0.25), "0.25", "0.25"),
+        (times("a", -1.5), "a · (−1.5)", r"a\, \left(-1.5\right)"),
+        (frac(par("a"), power("e", prefixed("−", "a"))), "(a) / e^(−a)", r"\frac{\left(a\right)}{{e}^{-a}}"),
+        (frac("a", root(plus("a", "b"))), "a / √(a + b)", r"\frac{a}{\sqrt{a + b}}"),
+        (math(-0.0), "0", "0"),
     ],
 )
 def test_notation(formula, text, latex):
     assert (formula.text, formula.latex) == (text, latex)
     ElementTree.fromstring(formula.as_mathml())
+
+
+def test_terms_are_shown_with_their_numbers():
+    one = block("b", number("a", -2.0), number("b", 0.5), values=1.0, form="exp({0}) · ({1} − {0})")
+    assert Terms([one])[0].numbers == "exp(-2) · (0.5 − (-2))"
+    plain = Terms([block("b", number("a", -2.0), number("b", -0.5)), block("c", number("a", 1.0))])
+    assert [term.numbers for term in plain] == ["-2 · (-0.5)", ""]
+
+
+def test_columns_lie_below_each_other(run):
+    lines = explain_recording(run, "0", at=(1, 3, 3)).text(4).splitlines()
+    head = next(k for k, line in enumerate(lines) if line.startswith("  term "))
+    for name in ("value", "sum so far"):
+        end = lines[head].index(name) + len(name)
+        assert all(line[end - 1] != " " and not line[end : end + 2].strip() for line in lines[head : head + 6])
+    assert len({line.index("  =  ") for line in lines[head:] if "  =  " in line}) == 1
 
 
 def test_places_that_move():
