@@ -83,7 +83,7 @@ async function convForward(c, at) {
       { title: `kernel w[${k}, ${shown}]`, rows: z.R, columns: z.S, values: b, sign: "×" },
       { title: "products", rows: z.R, columns: z.S, values: a.map((v, i) => v * b[i]), pads: t.pads, sign: "=" },
     ],
-    after: [mrow(mtext(`channel ${channel}: `), ...mterms(a.map((v, i) => v * b[i]), 3), mo("="), mnum(t.sums[shown]))],
+    after: t.size > 1 ? [mrow(mtext(`channel ${channel}: `), ...mterms(a.map((v, i) => v * b[i]), { most: 3 }), mo("="), mnum(t.sums[shown]))] : [],
     bars: {
       title: `Sums of the ${plural(z.cg, "channel")}`,
       items: t.sums.map((value, i) => ({ label: `channel ${t.first + i}`, value, chosen: i === shown, act: () => c.set({ shown: i }) })),
@@ -95,7 +95,7 @@ async function convForward(c, at) {
         c.sign("x", n, t.first ? mrow(mnum(t.first), mo("+"), mi("c")) : "c", span(t.top, "r", z.dh), span(t.left, "s", z.dw)),
         msub("w", k, "c", "r", "s"),
       ),
-      mrow(mo("="), ...(c.has("b") ? [mnum(t.b), mo("+"), ...mterms(t.sums), mo("="), mnum(total)] : mtotal(t.sums, total))),
+      mrow(mo("="), ...mtotal(t.sums, total, c.has("b") ? t.b : null)),
     ],
     notes: [
       t.pads.size ? `${plural(t.pads.size, "place")} of the window ${t.pads.size === 1 ? "lies" : "lie"} outside of ${c.mirror ? "y: it was cut off" : "the image: padding, zero"}.` : null,

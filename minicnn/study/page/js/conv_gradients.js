@@ -72,7 +72,7 @@ async function convGradInput(c, at) {
         mi(P), ...(z.sh > 1 ? [mo("·"), mnum(z.sh)] : []), mo("="), mnum(h + z.ph), mo("−"), ...(z.dh > 1 ? [mnum(z.dh), mi("r")] : [mi("r")]), mo(","),
         mi(Q), ...(z.sw > 1 ? [mo("·"), mnum(z.sw)] : []), mo("="), mnum(v + z.pw), mo("−"), ...(z.dw > 1 ? [mnum(z.dw), mi("s")] : [mi("s")]),
       ),
-      mrow(mo("="), ...(bias === null ? mtotal(sums, total) : [mnum(bias), mo("+"), ...mterms(sums), mo("="), mnum(total)])),
+      mrow(mo("="), ...mtotal(sums, total, bias)),
     ],
     notes: [
       c.mirror
@@ -179,7 +179,7 @@ async function convGradWeight(c, at) {
         mgrad("w", k, own, r, s), mo("="), ...(z.N > 1 ? [msum(...upTo("n", z.N))] : []), msum(...upTo(P, z.P)), msum(...upTo(Q, z.Q)),
         c.sign("dy", z.N > 1 ? "n" : 0, k, P, Q), c.sign("x", z.N > 1 ? "n" : 0, channel, span(r * z.dh - z.ph, P, z.sh), span(s * z.dw - z.pw, Q, z.sw)),
       ),
-      mrow(mo("="), ...mterms(Array.from(a, (value, i) => value * b[i])), mo("="), mnum(total)),
+      mrow(mo("="), ...mtotal(z.N > 1 ? sums : Array.from(a, (value, i) => value * b[i]), total)),
     ],
     notes: [`One weight is used at all ${plural(z.N * z.P * z.Q, "position")} of the ${c.mirror ? "input" : "output"}, so its gradient is a sum over all of them: ${c.text("dy")} laid over ${c.text("x")}, moved by the tap.`, c.shared("w")],
     sum: { total, engine: await c.back("w", at), scale },

@@ -64,7 +64,7 @@ function worked(told, values) {
   if (told.how !== "sum") return [mi("max"), mo("("), ...commas(values.slice(0, 6).map((value) => mnum(value))), ...(told.many > 6 ? [mo(","), mo("…")] : []), mo(")"), mo("=")];
   if (told.many === 1 && (told.terms[0]?.text || told.terms[0]?.factors?.length === 1)) return [];
   if (!values.length) return [];
-  if (told.many > 3 || told.terms.some((term) => term.text || !term.factors)) return [...mterms(values, 4, told.many - told.padding), mo("=")];
+  if (told.many > 3 || told.terms.some((term) => term.text || !term.factors)) return [...mterms(values, { many: told.many - told.padding }), mo("=")];
   const products = told.terms.flatMap((term, i) => [
     ...(i ? [mo("+")] : []),
     ...term.factors.flatMap(([, , value], j) => [...(j ? [mo("·")] : []), mnum(Number(value), i + j > 0)]),

@@ -45,11 +45,10 @@ class Layers {
       ),
     );
     this.list = make("ol", { class: "list" }, this.buttons.map((button) => make("li", {}, button)));
-    const narrow = globalThis.matchMedia?.("(max-width: 52rem)").matches;
     this.element = make(
       "nav",
       { class: "layers", "aria-label": "Layers of the network" },
-      make("details", { open: !narrow }, make("summary", {}, plural(steps.length, "step")), this.list),
+      make("details", { open: true }, make("summary", {}, plural(steps.length, "step")), this.list),
     );
     this.watch();
   }
@@ -57,6 +56,7 @@ class Layers {
   // Pictures are asked for when their layer is seen.
   watch() {
     this.observer = new IntersectionObserver((entries) => {
+      this.fold();
       for (const entry of entries) {
         if (!entry.isIntersecting) continue;
         this.observer.unobserve(entry.target);
@@ -64,6 +64,14 @@ class Layers {
       }
     });
     for (const button of this.buttons) this.observer.observe(button);
+  }
+
+  // Once it is laid out: where the list is as wide as all (a phone), it opens on demand.
+  fold() {
+    const wide = this.element.offsetWidth;
+    if (this.laid || !wide) return;
+    this.laid = true;
+    this.element.firstChild.open = wide < 0.6 * this.element.parentElement.offsetWidth;
   }
 
   async fill(element) {

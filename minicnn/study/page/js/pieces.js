@@ -135,20 +135,24 @@ function checkView(sum) {
 }
 
 // "0.31 + (−0.2) + … (14 more)": the largest values of a sum, in the order in which they are added
-function mterms(values, most = 4, many = values.length) {
+function mterms(values, { most = 4, many = values.length, begun = false } = {}) {
   const order = values.map((_, i) => i).sort((a, b) => Math.abs(values[b]) - Math.abs(values[a]));
   const chosen = order.slice(0, most).sort((a, b) => a - b);
   const row = [];
   for (const i of chosen) {
     if (row.length) row.push(mo("+"));
-    row.push(mnum(values[i], row.length > 0));
+    row.push(mnum(values[i], begun || row.length > 0));
   }
   if (many > chosen.length) row.push(mo("+"), mo("…"), mtext(` (${many - chosen.length} more)`));
   return row;
 }
 
-// "… = total", without the terms where there is only one
-const mtotal = (values, total) => [...(values.length > 1 ? [...mterms(values), mo("=")] : []), mnum(total)];
+// "bias + terms = total", without the terms where there is only one
+function mtotal(values, total, bias = null) {
+  const begun = bias !== null;
+  const worked = begun || values.length > 1 ? [...(begun ? [mnum(bias), mo("+")] : []), ...mterms(values, { begun }), mo("=")] : [];
+  return [...worked, mnum(total)];
+}
 
 function spin(label, value, size, set, focus) {
   const id = `minicnn-${++spin.count}`;

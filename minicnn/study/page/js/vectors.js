@@ -20,7 +20,7 @@ async function linearForward(c, at) {
     bars: { title: `The ${plural(products.length, "product")}`, items: products.map((value, i) => ({ label: `x[${i}] · w[${j},${i}]`, value })) },
     math: [
       mrow(msub("y", ...at), mo("="), ...(c.has("b") ? [msub("b", j), mo("+")] : []), msum(...upTo("i", products.length)), msub("x", ...lead, "i"), msub("w", j, "i")),
-      mrow(mo("="), ...(c.has("b") ? [mnum(b), mo("+")] : []), ...mterms(products), mo("="), mnum(total)),
+      mrow(mo("="), ...mtotal(products, total, c.has("b") ? b : null)),
     ],
     notes: [],
     sum: { total, engine: await c.value("y", at), scale: products.reduce((u, v) => u + Math.abs(v), Math.abs(b)) },
