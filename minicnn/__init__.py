@@ -17,7 +17,7 @@ from minicnn.ops.registry import algorithm, algorithms, register_algorithm, unre
 
 __version__ = "0.1.0"
 
-_LAZY = {"explain": "minicnn.study.explain", "fuse": "minicnn.models.fusion"}
+_LAZY = {"explain": "minicnn.study.explain", "explore": "minicnn.study.page", "fuse": "minicnn.models.fusion"}
 _ROOMS = ("data", "models", "nn", "ops", "optim", "training", "weights")
 
 __all__ = [

@@ -31,19 +31,16 @@ def graph(
       minicnn graph runs/photos/model.h5 bee.jpg --backward --out gradients.svg
     """
     from minicnn.cli.compiling import compiling_shown
-    from minicnn.errors import ArgumentError
     from minicnn.files import write_atomically
+    from minicnn.study.explain import recorded
     from minicnn.study.graph import draw
     from minicnn.study.recording import record
     from minicnn.study.subject import load_subject
 
     with compiling_shown():
         subject = load_subject(model, image, label=label, size=size, width=width)
-        if backward and subject.labels is None:
-            raise ArgumentError(
-                "no loss to go back from", called="graph", seen=f"{model}, which gives no scores", hint="no --backward"
-            )
-        recording = record(subject.model, subject.images, subject.labels if backward else None)
+        run = recorded if backward else record  # an autoencoder has a loss of its own
+        recording = run(subject.model, subject.images, subject.labels if backward else None)
     about = subject.description if backward else subject.description.partition("; loss")[0]
     svg = draw(recording, Path(model).name, about)
     if out is None:

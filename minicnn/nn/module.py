@@ -288,6 +288,12 @@ class Module:
 
         return minicnn.explain(self, images, labels, **which)
 
+    def explore(self, images: Any, labels: Any = None, **how: Any) -> Any:
+        """A run to walk through in a notebook: see `minicnn.explore`, which takes the network first."""
+        import minicnn  # as in explain
+
+        return minicnn.explore(self, images, labels, **how)
+
     # ---- state -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:

@@ -61,13 +61,18 @@ def write_page(
     ArgumentError
         If no step fits, or no layer is called so.
     """
+    content, held = self_contained(numbers, limit, layers)
+    data = content.encode()
+    write_atomically(path, data)
+    return Written(len(data), held, len(numbers.description["steps"]))
+
+
+def self_contained(numbers: Numbers, limit: float = LIMIT, layers: Sequence[str] = ()) -> tuple[str, int]:
+    """The page with the arrays in it, and how many steps have theirs; see `write_page`."""
     check_limit(limit)
     held, arrays, explained = _chosen(numbers, limit * 1e6, layers)
     description = _with_held(numbers.description, held)
-    content = page_of(numbers.title, {"description": description, "arrays": arrays, "explained": explained})
-    data = content.encode()
-    write_atomically(path, data)
-    return Written(len(data), len(held), len(numbers.description["steps"]))
+    return page_of(numbers.title, {"description": description, "arrays": arrays, "explained": explained}), len(held)
 
 
 def check_limit(limit: float) -> None:

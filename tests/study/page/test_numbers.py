@@ -1,10 +1,12 @@
 """Blocks of arrays by key, their bounds, and a description that holds only plain values."""
 
 import json
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
+import minicnn
 from minicnn.errors import ArgumentError, MissingPackageError
 from minicnn.study.page import explorer
 from minicnn.study.page.explained import entries
@@ -134,7 +136,27 @@ def test_the_widget_answers_the_pages_requests(numbers):
     widget._handle_custom_msg({"id": 1, "key": "t0", "ranges": [[0, 1], [0, 1], [0, 1], [0, 2]]}, [])
     assert sent == [({"id": 1, "type": "float32"}, [numbers.block("t0", [[0, 1], [0, 1], [0, 1], [0, 2]]).tobytes()])]
     assert "export default { render }" in widget._esm
+    data, _ = widget._repr_mimebundle_()
+    assert "embed=True" in data["text/plain"]  # what a reader without widgets sees
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == widget.model_id
     assert widget.description["steps"]
+
+
+def test_a_network_explores_itself_with_the_numbers_in_the_notebook(recording, monkeypatch):
+    """In one line, without anywidget; the page is one attribute of a frame that may only run its script."""
+    monkeypatch.setitem(__import__("sys").modules, "anywidget", None)
+    images = recording.images.detach()
+    made = recording.model.explore(images, [2, 0], classes=["</iframe>\"'<b>"], embed=True)
+    (frame,) = ET.fromstring(f"<div>{made._repr_html_()}</div>")
+    assert (frame.tag, frame.get("sandbox")) == ("iframe", "allow-scripts")
+    assert " ".join(frame.get("srcdoc").split()) == " ".join(made.page.split())
+    assert "Network, " in repr(made)
+    with pytest.raises(ArgumentError, match="limit"):
+        recording.model.explore(images, embed=True, limit=0)
+    with pytest.raises(MissingPackageError, match="embed=True"):
+        recording.model.explore(images)
+    with pytest.raises(ArgumentError, match="not a network"):
+        minicnn.explore("model", images)
 
 
 def test_a_run_without_labels_has_no_gradients(recording):
