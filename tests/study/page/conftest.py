@@ -62,12 +62,14 @@ class Others(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.up = nn.ConvTranspose2d(2, 4, 3, stride=2, padding=1, output_padding=1, groups=2)
+        setattr(
+            self, HOSTILE.replace(".", ""), nn.ConvTranspose2d(2, 4, 3, stride=2, padding=1, output_padding=1, groups=2)
+        )
         self.rnn, self.lstm, self.gru = nn.RNN(4, 3), nn.LSTM(3, 3), nn.GRU(3, 3)
         self.fc = nn.Linear(3, 3)
 
     def forward(self, x):
-        x = self.up(x)  # (2, 4, 6, 6)
+        x = next(self.children())(x)  # (2, 4, 6, 6)
         x = (x - x.mean(dim=(2, 3), keepdim=True)) / (nn.functional.softmax(x, dim=1) + 0.5)
         x = x * x.sum(dim=1, keepdim=True) + x.max(dim=3, keepdim=True)[0]
         x = x.mean(dim=3).transpose(1, 2).transpose(0, 1)  # (6, 2, 4): a row of the image a step

@@ -137,6 +137,7 @@ def test_terms_from_python_arrive_at_the_engines_value_in_file_and_server(page, 
     script = WALK % (TOOLS, sorted(firsts.values()))
     rows = opened(page, (tmp_path / "others.html").as_uri(), 375, 740).run(script)
     assert page.problems == []
+    assert page.run("document.querySelectorAll('img, .minicnn b').length + (window.hacked ?? 0)") == 0  # a layer's name
     assert not [row for row in rows if row["error"] or row["wide"] > 375]
     checked = {(row["step"], row["mode"]) for row in rows if row["total"]}
     assert checked >= {(number, mode) for number in firsts.values() for mode in steps[number]["terms"]}
@@ -202,6 +203,15 @@ def test_keys_walk(page, file, numbers):
     page.key("u")
     page.wait("document.querySelector('.step').dataset.shown.startsWith('1 y ')")
     assert page.problems == []
+
+
+def test_the_list_is_one_tab_stop_and_arrow_keys_go_through_it(page, file):
+    opened(page, file)
+    assert page.run("document.querySelectorAll('.list button:not([tabindex=\"-1\"])').length") == 1
+    page.run("document.querySelector('.list [aria-current]').focus()")
+    page.key("ArrowDown"), page.key("ArrowDown")
+    page.wait("document.querySelector('.step').dataset.shown.startsWith('2 ')")
+    assert page.run("document.activeElement === document.querySelectorAll('.list button')[2]")
 
 
 def test_a_value_can_be_chosen_by_pointer(page, file):

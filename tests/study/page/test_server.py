@@ -58,6 +58,8 @@ def test_it_serves_the_page_and_blocks(server, numbers):
         ("/{token}/block?key=t0&at=a:b", 400),
         ("/{token}/block?key=t0&at=0:1&at=0:1&at=0:1", 400),
         ("/{token}/block?key=../t0&at=0:1", 400),
+        ("/{token}/block?key=e0:y&at=0:1", 400),
+        ("/{token}/block?key=e&at=a", 400),
         ("/" + "a" * 5000, 404),
     ],
 )

@@ -76,7 +76,7 @@ function worked(told, values) {
 function factorsView(told, shown) {
   const term = told.terms[shown];
   const rows = (term.factors ?? []).map((factor) => ({ name: factorName(factor), formula: told.sources[factor[0]] ?? "", value: Number(factor[2]) }));
-  return make("div", { class: "parts" }, make("h4", {}, `The ${told.many > 1 ? "chosen " : ""}term ${termName(term)}`), termsView(rows));
+  return make("div", { class: "parts" }, make("h3", {}, `The ${told.many > 1 ? "chosen " : ""}term ${termName(term)}`), termsView(rows));
 }
 
 // ---- where they stand ------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ function sameShaped(c, name, at) {
 // ---- numbers inside of a number --------------------------------------------------------------------------------------
 
 function partsView(c, told, name) {
-  return told.parts.length ? make("div", { class: "parts" }, make("h4", {}, "Numbers inside of it"), told.parts.map((part) => partView(c, part, `${c.number} ${name}`, told.many === 1))) : null;
+  return told.parts.length ? make("div", { class: "parts" }, make("h3", {}, "Numbers inside of it"), told.parts.map((part) => partView(c, part, `${c.number} ${name}`, told.many === 1))) : null;
 }
 
 function partView(c, part, path, open = false) {

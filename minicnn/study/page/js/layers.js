@@ -44,7 +44,7 @@ class Layers {
         make("span", { class: "thumbs", "aria-hidden": "true", "data-step": number }),
       ),
     );
-    this.list = make("ol", { class: "list" }, this.buttons.map((button) => make("li", {}, button)));
+    this.list = make("ol", { class: "list", onkeydown: (event) => this.typed(event, go) }, this.buttons.map((button) => make("li", {}, button)));
     this.element = make(
       "nav",
       { class: "layers", "aria-label": "Layers of the network" },
@@ -90,8 +90,22 @@ class Layers {
     }
   }
 
+  // Arrow keys move through the list, so that one tab stop is enough for all of it.
+  typed(event, go) {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const to = this.buttons.indexOf(event.target.closest("button")) + by;
+    if (!by || !this.buttons[to]) return;
+    event.preventDefault();
+    this.buttons[to].focus({ preventScroll: true });
+    go(to);
+  }
+
   show(number) {
-    this.buttons.forEach((button, i) => (i === number ? button.setAttribute("aria-current", "step") : button.removeAttribute("aria-current")));
+    this.buttons.forEach((button, i) => {
+      button.tabIndex = i === number ? 0 : -1;
+      if (i === number) button.setAttribute("aria-current", "step");
+      else button.removeAttribute("aria-current");
+    });
     const item = this.buttons[number]?.parentElement;
     if (!item) return;
     const { offsetTop, offsetHeight } = item;

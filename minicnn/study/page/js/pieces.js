@@ -65,7 +65,7 @@ function barsView(bars) {
   return make(
     "div",
     { class: "bars" },
-    make("h4", {}, bars.title, folded ? make("span", { class: "soft" }, " largest first") : null),
+    make("h3", {}, bars.title, folded ? make("span", { class: "soft" }, " largest first") : null),
     make("ul", {}, rows),
     others || toggle
       ? make(

@@ -1,7 +1,7 @@
 // The component: state and keys. `model` is a notebook's, or the few lines of host.js.
 
 const KEYS = [
-  ["arrow keys", "move the chosen value, and the window with it (on a map)"],
+  ["arrow keys", "move the chosen value, and the window with it (on a map); go through the steps (in their list)"],
   ["n, p", "next, previous step of the network"],
   ["f, b", "forward, backward"],
   ["m", "the next view of this step"],
@@ -134,6 +134,7 @@ class Explorer extends StepView {
   go(number, target, at) {
     const { steps } = this.source.description;
     if (number < 0 || number >= steps.length) return;
+    if (this.timer) this.play(); // ends it
     const side = this.modes().find((mode) => mode.id === this.state.mode)?.side;
     this.state.step = number;
     const modes = this.modes();
