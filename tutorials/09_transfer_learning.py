@@ -185,22 +185,22 @@ ax.legend(fontsize=8, loc="upper left")
 show(drawn, "09-accuracy-against-labelled-images")
 
 # %% [markdown]
-# In these few steps the network from scratch has learned next to nothing. It is not lost: with thousands of images and
-# steps it would come to the same place. The pretrained one begins where edges and strokes are known already. Between
-# features and fine-tuning it is a matter of how many images and steps there are: features first, then both.
+# In these few steps the network from scratch has learned next to nothing; with thousands of images and steps it would
+# not be lost. The pretrained one begins where edges and strokes are known already. Between features and fine-tuning it
+# is a matter of how many images and steps there are: features first, then both.
 #
 # ## How much data does it save?
 #
-# Read the curves sideways: at which number of images does the network *from scratch* come to the accuracy that the
-# fine-tuned one has with five? Between two points we go straight in the logarithm of the number.
+# Read the curves sideways: how many images does the network *from scratch* need for the accuracy that the others have
+# with five? With 20 it is not there yet. So here the pretrained weights are worth at least three quarters of the
+# images. (It is not only the steps: see exercise 6.)
 
 # %%
-wanted = curves["fine-tuned"][COUNTS.index(5)]
-scratch = np.maximum.accumulate(curves["from scratch"])
-needed = np.exp(np.interp(wanted, scratch, np.log(COUNTS)))
-more = "more than " if wanted > scratch[-1] else ""
-print(f"fine-tuned with 5 images a class: {wanted:.0%}; from scratch for the same: {more}{needed:.0f} images a class")
-assert curves["features"][0] > curves["from scratch"][1], "5 images with features, 20 without"
+few, many = COUNTS
+print(f"from scratch with {many} images a class: {curves['from scratch'][1]:.0%}; with {few} images a class:", end=" ")
+print(f"fine-tuned {curves['fine-tuned'][0]:.0%}, features {curves['features'][0]:.0%}")
+assert curves["fine-tuned"][0] > curves["from scratch"][1] + 0.05
+assert curves["features"][0] > curves["from scratch"][1] + 0.2
 assert curves["fine-tuned"][1] > curves["from scratch"][1] + 0.2
 
 # %% [markdown]
@@ -216,7 +216,8 @@ for name in ("conv1", *STAGES, "fc"):
     distance = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in pairs))
     moved[name] = float(distance / np.sqrt(sum(np.sum(a**2) for a, _ in pairs)))
 print(*(f"{name} {share:.2f}  " for name, share in moved.items()))
-assert all(share < 1 for name, share in moved.items() if name != "fc")
+of_stages = [moved[name] for name in ("conv1", *STAGES)]
+assert of_stages == sorted(of_stages)
 
 # %% [markdown]
 # The deeper, the further: what is about edges was right from the start, what is about sleeves had to go. It is the same
@@ -234,11 +235,14 @@ assert all(share < 1 for name, share in moved.items() if name != "fc")
 # 2. Training the head for 100 epochs on cached features takes one forward pass an image. Count a backward pass as two
 #    forward passes: by which factor is that less than 100 epochs of fine-tuning?
 # 3. Give the network images with mean 0 and deviation 1 (of these images) instead of the weights' own, and then `x +
-#    3`, as if somebody had forgotten the mean. What becomes of the features of each stage? (Nothing reports an error.)
+#    3`, as if somebody had forgotten the mean. What becomes of the features of each stage? (Nothing reports an error.
+#    The 80% of `layer2` become some 75%, and 55%.)
 # 4. Take the frozen network in training mode for the features, so that batch norm uses the statistics of the *digits*.
-#    Better or worse than those of clothes? And why may an image then not be classified alone?
-# 5. Let the digits stand in the middle (`top = left = 6`). Who wins now, and what does that say about tutorial 7's
-#    advice? (The pixels catch up, by far.)
+#    Better or worse than those of clothes? (A little worse.) And why may an image then not be classified alone?
+# 5. Let the digits stand in the middle (`top = left = 6`; the assertions about the pixels will fail then). Who wins
+#    now, and what does that say about tutorial 7's advice? (The pixels, with 95%, are as good as fine-tuning.)
+# 6. Was it fair to give the network from scratch 50 steps? Give it 200, with 20 images a class. (Some 37%: less than
+#    fine-tuning with five images and 50 steps. More steps do not replace images.)
 
 # %%
 answer_1 = None  # (head, network)

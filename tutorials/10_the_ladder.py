@@ -105,7 +105,7 @@ for m, n in ((1, 1), (2, 2), (4, 8), (8, 32), (14, 32)):
 # if the channels of a pixel lie side by side in memory (channels last), then the numbers under one row of the window
 # are one unbroken run of $3C$ numbers, and no columns are needed at all.
 #
-# That is the end of the road for the formula as it stands: every multiply-add of the machine is used.
+# That is the end of the road for the formula as it stands: the machine multiplies and adds nearly all the time.
 #
 # ## Rung 3: a better formula (Winograd)
 #
@@ -184,7 +184,7 @@ for m, points in POINTS.items():
 # %% [markdown]
 # ## The price
 #
-# Why not $m = 20$, with nearly 9 times fewer? All of the above is exact only with exact numbers. The matrix of powers
+# Why not $m = 20$, with 7.4 times fewer? All of the above is exact only with exact numbers. The matrix of powers
 # $V$ is one of the worst there are: its condition number, which says by how much $V^{-1}$ can enlarge an error, grows
 # exponentially with its size. So we measure the error of float32, relative to the largest output.
 
@@ -239,7 +239,7 @@ saved = [1, *(9 * m * m / (m + 2) ** 2 for m in POINTS)]
 axes[1].semilogy(saved, list(errors.values()), "k-o", fillstyle="none")
 for factor, m in zip(saved, errors, strict=True):
     axes[1].annotate(f"m = {m}" if m > 1 else "im2col", (factor, errors[m]), (4, -10), textcoords="offset points")
-axes[1].set(xlabel="times fewer products", ylabel="error in float32", xlim=(0.7, 6.8))
+axes[1].set(xlabel="times fewer products", ylabel="error in float32", xlim=(0.7, 6.8), ylim=(5e-8, 2e-3))
 show(drawn, "10-roofline-and-the-price-of-winograd")
 
 # %% [markdown]
@@ -276,22 +276,24 @@ assert relative_error(y, exact) < 10 * better
 # Replace `None` in the last cells; the assertions say whether you are right. The others are experiments: what you
 # should find stands in brackets.
 #
-# 1. $F(m, r)$: $m$ outputs of $r$ taps, in one dimension. How many products does Winograd's way need? (Change one
-#    number in `winograd_matrices`, and try $F(3, 2)$. How are its matrices related to those of $F(2, 3)$?)
+# 1. $F(m, r)$: $m$ outputs of $r$ taps, in one dimension. How many products does Winograd's way need? (Give
+#    `winograd_matrices` the number of taps, instead of 3, and try $F(3, 2)$. How are its matrices related to those of
+#    $F(2, 3)$? $A$ and $G$ change places.)
 # 2. What is the intensity of a $1\times1$ convolution with 16 channels in and out, of a large image? Where does it lie
 #    on the roofline of your machine?
 # 3. One pixel, in one channel, is NaN, and lies in one tile only. How many outputs of a channel are NaN by the formula,
 #    how many by Winograd with $m = 4$?
-# 4. Count the multiply-adds of the three transforms for $C = K = 64$ and $m = 4$, as dense matrix products, and add
-#    them to the 36 products, for one tile. What is left of the factor 4? (Without the kernels' transform, which is
-#    shared by all tiles: about 3, and more since many entries of the matrices are 0 or 1.)
-# 5. Choose other points for $m = 6$, and try to halve the error. (An open game: powers of two keep the matrices exact,
-#    small powers keep $V$ tame.)
+# 4. Count the multiply-adds for one tile, $C = K = 64$ and $m = 4$: those of the 36 products for all channels, and the
+#    transforms of the image and of the result, as dense matrix products. (That of the kernels is done once for all
+#    tiles.) What is left of the factor 4? (In truth more, since many entries of the matrices are 0 or 1.)
+# 5. Choose other points for $m = 6$, and make the error smaller. (An open game: powers of two keep the matrices exact,
+#    points near 1 keep $V$ tame. $0, \pm1, \pm2, \pm\frac58$ save a quarter.)
 
 # %%
 answer_1 = None  # a function of (m, r)
 answer_2 = None  # operations a byte
 answer_3 = None  # (by the formula, by Winograd)
+answer_4 = None  # the factor that is left
 
 # %%
 assert answer_1 is None or all(answer_1(m, r) == m + r - 1 for m in (2, 3, 4) for r in (2, 3, 5))
@@ -302,3 +304,5 @@ spoiled = x32[:4, :12, :12].copy()
 spoiled[0, 2, 2] = np.nan
 many = [int(np.isnan(y[0]).sum()) for y in (naive(spoiled, w), winograd(spoiled, w, 4, POINTS[4]))]
 assert answer_3 in (None, tuple(many))
+transforms = (6 * 6 * 6 + 6 * 6 * 6) * 64 + (4 * 6 * 6 + 4 * 6 * 4) * 64  # B^T d B of each c, A^T m A of each k
+assert answer_4 is None or np.isclose(answer_4, 9 * 16 * 64 * 64 / (36 * 64 * 64 + transforms), rtol=0.02)

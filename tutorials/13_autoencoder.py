@@ -202,7 +202,8 @@ for ax, (name, net) in zip(axes, networks.items(), strict=True):
         ax.text(*code, str(label), fontsize=7, ha="center", va="center")
     ax.plot(2 * np.cos(turn), 2 * np.sin(turn), "k--", linewidth=0.8)
     reach = 1.05 * np.abs(seen[:250]).max()
-    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), title=f"{name}; circle: two deviations of the prior")
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="$z_0$", ylabel="$z_1$")
+    ax.set_title(f"{name}; circle: two deviations of the prior")
     print(f"{name:10}: codes have deviation {codes.std():.2f}, filled where the prior draws: {filled[name]:.0%}")
 show(drawn, "13-codes-of-test-images")
 assert filled["with KL"] > 0.9
@@ -240,10 +241,13 @@ show(drawn, "13-decoded-images")
 # 2. A tighter bound: draw $K$ codes for each image and take $\ln \frac1K\sum_k p(x|z_k)\,p(z_k)/q(z_k|x)$. Write it, so
 #    that nothing overflows, as a function of the logarithms of those quotients. (For $K = 1$ its mean is the ELBO; it
 #    grows with $K$ and comes near the $\ln p(x)$ of the grid: Burda et al. 2016.)
-# 3. Weight the KL with $\beta = 4$ (`learn(4.0)`). What happens to reconstruction, KL, and the plane? (The KL falls,
-#    the reconstruction rises, and $-\mathrm{ELBO}$, both with weight 1, is not better than for $\beta = 1$.)
-# 4. A listing that is often seen takes mean and log-variance from the *same* output, and leaves out the KL. Write its
-#    `encode` and train it. What does it learn? (`tutorials/documents/autoencoder.py` has it.)
+# 3. Weight the KL with $\beta = 4$ (`learn(4.0)`). What happens to reconstruction, KL, and the plane? (The KL falls to
+#    nearly 0 and the reconstruction rises to the `blind` one: all codes are the same, and the decoder does not listen.
+#    This is called *posterior collapse*.)
+# 4. A listing that is often seen takes mean and log-variance from the *same* output, and leaves out the KL. Write it,
+#    as a subclass of `models.VAE` with an `encode` of its own, and train it. Where do its codes go, and why? (It copies
+#    as well as ours without KL. But a code is certain only if its log-variance, and so its mean, is far below 0: they
+#    lie around $-13$, where the prior never draws. `tutorials/documents/autoencoder.py` has it.)
 # 5. Why is the gap in this tutorial not 0? What would $q$ need in order to close it? (Look at $p(z|x)$ of one image,
 #    `np.exp(log_joint[0] - log_p[0]).reshape(161, 161)`: is it a Gaussian with upright axes?)
 
