@@ -38,7 +38,7 @@ def explore(
     """Walk through a network in a page: windows, products, sums, and all of it backwards.
 
     The page computes each sum itself and shows the engine's own number beside it. It is served to this machine only,
-    until Ctrl-C.
+    until Ctrl-C. A file (--html) has the terms of recurrent layers, reductions and the like for some numbers only.
 
     \b
     Examples:

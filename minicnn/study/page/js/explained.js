@@ -17,8 +17,8 @@ async function explainedView(c, name, at) {
   const filed = c.step.filed?.[name];
   if (filed && !isFiled(filed, at)) {
     return {
-      ...untold(c, name, at, engine, ["This file has the terms of a part of the numbers, those below and those with dashed frames. All of them: minicnn explore, without --html."]),
-      extra: make("div", { class: "places", role: "group", "aria-label": "numbers with terms" }, filed.map((index) => make("button", { type: "button", onclick: () => c.choose(index), "data-focus": `filed ${index}` }, index.join(", ")))),
+      ...untold(c, name, at, engine, ["This file has the terms of a part of the numbers: these, which have dashed frames in the picture. All of them: minicnn explore, without --html."]),
+      more: make("div", { class: "places", role: "group", "aria-label": "numbers with terms" }, filed.map((index) => make("button", { type: "button", onclick: () => c.choose(index), "data-focus": `filed ${index}` }, index.join(", ")))),
     };
   }
   const told = await c.explanation(name, at);
@@ -31,7 +31,7 @@ async function explainedView(c, name, at) {
     maps: pointed(c, told, shown, name, at),
     math: [fromTree(told.formula), mrow(named, mo("="), ...worked(told, values), mnum(total))],
     bars: values.length > 1 ? { title: `The ${plural(told.many, "term")}`, items: values.map((value, i) => ({ label: termName(told.terms[i]), value, chosen: i === shown, act: () => c.set({ term: [here, i] }) })), more: unsent(told) } : null,
-    more: make("div", {}, shown >= 0 ? factorsView(told, shown) : null, partsView(c, told, name)),
+    more: make("div", {}, shown >= 0 ? factorsView(told, shown) : null, partsView(c, told, name, shown)),
     notes: [told.words, ...told.notes, told.padding ? `${plural(told.padding, "term")} of ${told.many} in the padding: zero.` : null, name === "y" ? null : c.shared(name)],
     sum: { total, engine, allowed: Number(told.bound), what: told.how === "sum" ? "sum of the terms " : "largest of the terms " },
     general: told.general,
@@ -114,8 +114,10 @@ function sameShaped(c, name, at) {
 
 // ---- numbers inside of a number --------------------------------------------------------------------------------------
 
-function partsView(c, told, name) {
-  return told.parts.length ? make("div", { class: "parts" }, make("h3", {}, "Numbers inside of it"), told.parts.map((part) => partView(c, part, `${c.number} ${name}`, told.many === 1))) : null;
+// Open is what the chosen term is made of.
+function partsView(c, told, name, shown) {
+  const chosen = (told.terms[shown]?.factors ?? []).map(factorName);
+  return told.parts.length ? make("div", { class: "parts" }, make("h3", {}, "Numbers inside of it"), told.parts.map((part) => partView(c, part, `${c.number} ${name}`, told.many === 1 || chosen.includes(part.place)))) : null;
 }
 
 function partView(c, part, path, open = false) {

@@ -104,12 +104,15 @@ class StepView {
     const lead = sliceAt(shape, at);
     const block = await this.source.block(key, lead);
     const name = `${backward ? "∂L/∂" : ""}${mode.target}`;
+    const filed = context.step.filed?.[mode.id] ?? []; // numbers whose terms a file has, where it has not all
+    const here = filed.filter((index) => lead.every((value, axis) => value === null || index[axis] === value));
     const figure = mapView({
       ...plane,
       title: backward ? `${name}${mode.gradient ? ": choose one" : ""}` : mode.target === "y" ? "output y" : `input ${name}: choose one`,
       caption: sliceName(shape, lead),
       values: block.data,
       chosen: placeIn(shape, at),
+      marks: here.length < block.data.length ? here.map((index) => [...placeIn(shape, index), "dashed"]) : [],
       focus: "target",
       label: (row, column) => `${indexAt(shape, lead, row, column).join(", ")}: ${fmt(block.at(...indexAt(shape, lead, row, column)))}`,
       pick: (row, column) => this.choose(indexAt(shape, lead, row, column)),
