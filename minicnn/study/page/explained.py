@@ -144,10 +144,10 @@ def tree(formula: Math) -> list[Any]:
 
 
 def _nested(element: ElementTree.Element) -> list[Any]:
-    children = [_nested(child) for child in element]
+    children: list[Any] = [_nested(child) for child in element]
     tag = element.tag.partition("}")[2]
     if tag in ("math", "mrow") and len(children) == 1:
-        return children[0]
+        return list(children[0])
     return ["mrow" if tag == "math" else tag, *(children or [element.text or ""])]
 
 
