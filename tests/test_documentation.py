@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -12,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "docs"))
 
+from generator import measured, tutorials  # noqa: E402
 from generator.docstrings import as_markdown  # noqa: E402
 from generator.operations import GROUPS, OPS, code_files, derivation, folders, operation_page, operations_of  # noqa: E402
 from generator.pages import BrokenLinkError, Site  # noqa: E402
@@ -43,6 +45,31 @@ def test_each_operation_has_a_page_with_everything_on_it() -> None:
         for path in code_files(OPS / name):
             assert f'=== "{path.name}"' in page, (name, path.name)
             assert path.read_text().splitlines()[0] in page
+
+
+def test_the_measured_ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"pass": "forward", "work": "a 2, b 2", "dtype": "float32", "view": False, "layouts": {}, "left_out": {}}
+    row |= {"ms": {"loops": 8.0, "vector": 0.05}, "torch_ms": 0.1}
+    other = {**row, "pass": "grad_a", "ms": {"vector": 250.0}, "view": True, "left_out": {"loops": "some 99 s a call"}}
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
+    found = operations_of(OPS / "elementwise")
+    assert "$ minicnn bench add --versus torch\n" in measured.measured("elementwise", found)
+    said = {"cpu": "A CPU", "threads": 2, "versions": {"torch": "9"}, "date": "2026-02-03", "passes": [row, other]}
+    (tmp_path / "operations.json").write_text(json.dumps({"add": said}))
+    page = measured.measured("elementwise", found)
+    for line in (
+        "| algorithm | forward | grad_a | gain | vs PyTorch |",
+        "| `loops` | 8 ms |  | 1 | 0.013 |",
+        "| `vector` | 50 µs | 250 ms | 160 | 2 |",
+        "| PyTorch | 0.1 ms | 0.1 ms | 80 | 1 |",
+    ):
+        assert line in page.splitlines()
+    assert "a 2, b 2, float32; A CPU, 2 threads; PyTorch 9; 2026-02-03." in page
+    assert "In `grad_a` no number moves" in page
+    assert "`loops`, grad_a: some 99 s a call." in page
+    picture = ET.fromstring(re.search(r"<svg.*</svg>", page)[0])  # type: ignore[index]
+    assert [text.text for text in picture.iter() if text.tag.endswith("text")][:2] == ["loops", "8 ms"]
+    assert not measured.measured("matmul", operations_of(OPS / "matmul")).startswith("|")
 
 
 def test_formulas_convert() -> None:
@@ -113,6 +140,16 @@ def test_the_first_steps_run() -> None:
     page = (ROOT / "docs" / "getting-started.md").read_text()
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(block, "getting-started.md", "exec"), {})
+
+
+def test_outputs_of_notebooks_stand_on_their_pages(tmp_path: Path) -> None:
+    prints = [{"output_type": "stream", "name": "stdout", "text": [f"{i}\n"]} for i in range(2)]
+    html = {"output_type": "display_data", "data": {"text/html": ["<div>\n\n<b>1</b>", "</div>"], "text/plain": "1"}}
+    shown = [
+        tutorials._shown(Site(), output, Path("01.py"), tmp_path)
+        for output in tutorials.joined([*prints, html, prints[0]])
+    ]
+    assert shown == ["```text\n0\n1\n```", "<div> <b>1</b></div>", "```text\n0\n```"]  # HTML as it is, in one line
 
 
 def test_links_lead_to_pages_or_files() -> None:

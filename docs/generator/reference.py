@@ -38,19 +38,24 @@ PACKAGES = (
 
 def add_reference(site: Site) -> None:
     """A page for each package, and one that lists them."""
-    lines = ["# Reference", "", "| package | |", "|---|---|"]
+    lines: dict[str, str] = {}
     told: set[str] = set()
     for name in sorted(PACKAGES, key=lambda name: name == "minicnn"):  # the top only refers to what stands elsewhere
         module = importlib.import_module(name)
         path = f"reference/{name}.md"
         site.places[(name.replace(".", "/") + ("" if hasattr(module, "__path__") else ".py"))] = path
         site.add(Page(path, name, package_page(module, told)))
-        lines.append(f"| [`{name}`]({name}.md) | {(inspect.getdoc(module) or '').splitlines()[0]} |")
-    lines += [
+        lines[name] = f"| [`{name}`]({name}.md) | {(inspect.getdoc(module) or '').splitlines()[0]} |"
+    table = [
+        "# Reference",
+        "",
+        "| package | |",
+        "|---|---|",
+        *(lines[name] for name in PACKAGES),
         "",
         "Functions of an operation stand on [its page](../operations/index.md), commands on [theirs](../commands.md).",
     ]
-    site.add(Page("reference/index.md", "Packages", "\n".join(lines) + "\n"))
+    site.add(Page("reference/index.md", "Packages", "\n".join(table) + "\n"))
 
 
 def package_page(module: ModuleType, told: set[str]) -> str:

@@ -84,7 +84,18 @@ def outputs(cells: list[tuple[str, str]], notebook: Path) -> list[list[dict[str,
     ran = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     if [(c["cell_type"], "".join(c["source"]).strip("\n")) for c in ran] != cells:
         return nothing
-    return [c.get("outputs", []) for c in ran]
+    return [joined(c.get("outputs", [])) for c in ran]
+
+
+def joined(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Outputs of a cell; what was printed in several goes is one."""
+    made: list[dict[str, Any]] = []
+    for output in shown:
+        if made and output["output_type"] == made[-1]["output_type"] == "stream" and output["name"] == made[-1]["name"]:
+            made[-1] = {**made[-1], "text": "".join(made[-1]["text"]) + "".join(output["text"])}
+        else:
+            made.append(output)
+    return made
 
 
 def _shown(site: Site, output: dict[str, Any], path: Path, drawn: Path) -> str:
@@ -102,6 +113,8 @@ def _shown(site: Site, output: dict[str, Any], path: Path, drawn: Path) -> str:
             said = output.get("metadata", {}).get(kind, {}).get("alt") or "drawn by the cell above"
             said = said.replace("[", "").replace("]", "")
             return f"![{said}](pictures/{name})"
+    if "text/html" in data:  # an explanation, which has its own style; on one line it is raw HTML for Markdown
+        return " ".join("".join(data["text/html"]).split())
     return _printed("".join(data.get("text/plain", "")))
 
 

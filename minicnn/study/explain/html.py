@@ -1,7 +1,7 @@
 """An explanation for a notebook or a page: formula in MathML, terms as a table with bars, parts to unfold.
 
 One `<div>` with its own style; no script, nothing fetched. Blue and orange, which colour-blind people tell apart, and
-every bar's sign is in its number as well. Colours follow the page's light or dark mode.
+every bar's sign is in its number as well. Colours follow the notebook's light or dark theme, or else the machine's.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from minicnn.study.explain.terms import Term
 MOST = 400  # terms in a page; the rest is counted and summed
 
 STYLE = """
-.minicnn-explain{--plus:#0072b2;--minus:#d55e00;--line:#8884;--dim:#666;color-scheme:light dark;
-  font:14px/1.45 system-ui,sans-serif;max-width:80em;overflow-x:auto}
-@media (prefers-color-scheme:dark){.minicnn-explain{--plus:#56b4e9;--minus:#e69f00;--dim:#aaa}}
-[data-jp-theme-light=false] .minicnn-explain,.vscode-dark .minicnn-explain{--plus:#56b4e9;--minus:#e69f00;--dim:#aaa}
+.minicnn-explain{--plus:light-dark(#0072b2,#56b4e9);--minus:light-dark(#d55e00,#e69f00);--line:#8884;
+  --dim:light-dark(#666,#aaa);color-scheme:light dark;font:14px/1.45 system-ui,sans-serif;max-width:80em;
+  overflow-x:auto}
+:is([data-jp-theme-light=true],.vscode-light,html[theme=light]) .minicnn-explain{color-scheme:light}
+:is([data-jp-theme-light=false],.vscode-dark,html[theme=dark]) .minicnn-explain{color-scheme:dark}
 .minicnn-explain h4{margin:.3em 0;font-size:1.05em}
 .minicnn-explain math{font-size:1.15em;margin:.25em 0;width:max-content;max-width:100%}
 .minicnn-explain p{margin:.25em 0;color:var(--dim)}
@@ -104,8 +105,8 @@ def _rows(terms: list[Term], explained: Explanation) -> str:
         )
     head = "sum so far" if explained.how == "sum" else "largest so far"
     return (
-        f"<table><thead><tr><th>term</th><th>factors</th><th>value</th><th></th><th>{head}</th><th></th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
+        '<table class="terms"><thead><tr><th>term</th><th>factors</th><th>value</th><th></th>'
+        f"<th>{head}</th><th></th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 
