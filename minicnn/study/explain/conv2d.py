@@ -74,7 +74,7 @@ def grad_input(asked: Asked) -> Answer:
         equals(
             at("dx", n, c, height, width),
             sum_over(
-                f"k={first}..{first + kernels - 1}, r,s: {places}",
+                f"k={first}..{first + kernels - 1}, {taps(asked)}: {places}",
                 times(at("dy", n, "k", "p", "q"), at("w", "k", inner, "r", "s")),
             ),
         ),
@@ -165,12 +165,11 @@ def _grouped(asked: Asked, k: int) -> tuple[dict[str, Any], int, int]:
 def _window(asked: Asked, n: int, k: int, p: int, q: int) -> Math:
     """The sum with this index filled in."""
     options, channels, first = _grouped(asked, k)
-    kernel = asked.shape("w")[2:]
     rows, columns = (
         affine(place * options["stride"][a] - options["padding"][a], letter, options["dilation"][a])
         for a, (place, letter) in enumerate(((p, "r"), (q, "s")))
     )
-    over = f"c=0..{channels - 1}, r=0..{kernel[0] - 1}, s=0..{kernel[1] - 1}"
+    over = f"c=0..{channels - 1}, {taps(asked)}"
     x = at("x", n, affine(first, "c"), rows, columns)
     return sum_over(over, times(x, at("w", k, "c", "r", "s")))
 
@@ -180,6 +179,11 @@ def letters(options: dict[str, Any]) -> str:
     pairs = (("σ", "stride"), ("π", "padding"), ("δ", "dilation"))
     said = [f"{sign} is the {name}, {options[name][0]} x {options[name][1]}" for sign, name in pairs]
     return "; ".join(said) + (f"; {options['groups']} groups" if options.get("groups", 1) > 1 else "")
+
+
+def taps(asked: Asked) -> str:
+    """All places in the kernel: `r=0..2, s=0..2`."""
+    return ", ".join(f"{letter}=0..{size - 1}" for letter, size in zip("rs", asked.shape("w")[2:], strict=True))
 
 
 def met(options: dict[str, Any], *axes: tuple[str, int, str]) -> str:

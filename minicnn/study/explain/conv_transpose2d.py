@@ -11,7 +11,7 @@ import numpy as np
 
 from minicnn.ops import conv_transpose2d
 from minicnn.study.explain.asked import Answer, Asked, explains
-from minicnn.study.explain.conv2d import bias_of_channel, letters, met
+from minicnn.study.explain.conv2d import bias_of_channel, letters, met, taps
 from minicnn.study.explain.notation import affine, at, equals, plus, sum_over, times
 from minicnn.study.explain.rounding import WINOGRAD
 from minicnn.study.explain.terms import block
@@ -39,26 +39,19 @@ def forward(asked: Asked) -> Answer:
     blocks = [block("products", asked.column("x", n, c, h, v), asked.column("w", c, inner, r, s))]
     product = times(at("x", "n", "c", "h", "v"), at("w", "c", "k", "r", "s"))
     here = times(at("x", n, "c", "h", "v"), at("w", "c", inner, "r", "s"))
-    over = f"c={group * channels}..{(group + 1) * channels - 1}, r,s: {met(options, ('h', p, 'r'), ('v', q, 's'))}"
+    over = f"c={group * channels}..{(group + 1) * channels - 1}, {taps(asked)}: "
+    over += met(options, ("h", p, "r"), ("v", q, "s"))
     general, filled = sum_over(f"c,h,v,r,s: {LAID}", product), sum_over(over, here)
     if asked.has("b"):
         blocks.insert(0, block("bias", asked.column("b", k)))
         general, filled = plus(at("b", "k"), general), plus(at("b", k), filled)
-    return _rounded(
-        asked,
-        Answer(
-            equals(at("y", "n", "k", "p", "q"), general),
-            equals(at("y", *asked.index), filled),
-            blocks,
-            words=f"x: {asked.source('x')} {asked.shape('x')}: each pixel lays its kernel, times its value, onto y",
-        ),
-        lambda: float(
-            (
-                np.abs(asked.array("x")[n]).max(axis=(1, 2))[group * channels : (group + 1) * channels]
-                * np.abs(asked.array("w")[group * channels : (group + 1) * channels, inner]).sum(axis=(1, 2))
-            ).sum(dtype=np.float64)
-        ),
+    answer = Answer(
+        equals(at("y", "n", "k", "p", "q"), general),
+        equals(at("y", *asked.index), filled),
+        blocks,
+        words=f"x: {asked.source('x')} {asked.shape('x')}: each pixel lays its kernel, times its value, onto y",
     )
+    return _rounded(asked, answer, ("x", n), ("w", (slice(None), inner)))
 
 
 @explains("conv_transpose2d", "grad x")
@@ -79,7 +72,7 @@ def grad_input(asked: Asked) -> Answer:
         affine(pixel * options["stride"][a] - options["padding"][a], tap, options["dilation"][a])
         for a, (pixel, tap) in enumerate(((h, "r"), (v, "s")))
     ]
-    over = f"k=0..{kernels - 1}, r=0..{asked.shape('w')[2] - 1}, s=0..{asked.shape('w')[3] - 1}"
+    over = f"k=0..{kernels - 1}, {taps(asked)}"
     here = times(at("dy", n, affine(group * kernels, "k"), *places), at("w", c, "k", "r", "s"))
     answer = Answer(
         equals(at("dx", "n", "c", "h", "v"), sum_over(f"k,r,s: {LAID}", product)),
@@ -87,16 +80,7 @@ def grad_input(asked: Asked) -> Answer:
         [block("outputs that this pixel reached", dy, asked.column("w", c, k, r, s))],
         words=f"{asked.source('x')} at {asked.at} laid its kernel onto y; what fell outside of y is cut off",
     )
-    return _rounded(
-        asked,
-        answer,
-        lambda: float(
-            (
-                np.abs(asked.array("dy")[n, group * kernels : (group + 1) * kernels]).max(axis=(1, 2))
-                * np.abs(asked.array("w")[c]).sum(axis=(1, 2))
-            ).sum(dtype=np.float64)
-        ),
-    )
+    return _rounded(asked, answer, ("dy", n), ("w", c))
 
 
 @explains("conv_transpose2d", "grad w")
@@ -125,16 +109,7 @@ def grad_weight(asked: Asked) -> Answer:
         [block("uses of this weight", asked.column("x", n, c, h, v), dy)],
         words=f"{asked.source('w')} at {asked.at} was used once for each pixel of channel {c}",
     )
-    return _rounded(
-        asked,
-        answer,
-        lambda: float(
-            (
-                np.abs(asked.array("x")[:, c]).sum(axis=(1, 2), dtype=np.float64)
-                * np.abs(asked.array("dy")[:, k]).max(axis=(1, 2))
-            ).sum()
-        ),
-    )
+    return _rounded(asked, answer, ("dy", (slice(None), k)), ("x", (slice(None), c)))
 
 
 @explains("conv_transpose2d", "grad b")
@@ -148,12 +123,16 @@ def _options(asked: Asked) -> dict[str, Any]:
     return conv_transpose2d.check_shapes(asked.shape("x"), asked.shape("w"), **given)[0]
 
 
-def _rounded(asked: Asked, answer: Answer, reach: Any) -> Answer:
-    """It runs by conv2d's algorithms: for 3x3 kernels of stride 1 that may be Winograd's, whose errors are larger."""
+def _rounded(asked: Asked, answer: Answer, *factors: tuple[str, Any]) -> Answer:
+    """It runs by conv2d's algorithms: for 3x3 kernels of stride 1 that may be Winograd's, whose errors are larger.
+
+    They are relative to the largest numbers of the first factor's planes times the absolute sums of the second's.
+    """
     options = _options(asked)
     answer.notes.append(letters(options))
     plain = options["stride"] == (1, 1) and options["dilation"] == (1, 1) and options["groups"] == 1
     if plain and asked.shape("w")[2:] == (3, 3) and asked.dtype == np.float32:
-        answer.factor = WINOGRAD[4]
-        answer.magnitude = max(sum(b.magnitude for b in answer.blocks), reach())
+        near, far = (np.abs(asked.array(name)[planes]) for name, planes in factors)
+        reach = float((near.max(axis=(1, 2)) * far.sum(axis=(1, 2), dtype=np.float64)).sum())
+        answer.factor, answer.magnitude = WINOGRAD[4], max(sum(b.magnitude for b in answer.blocks), reach)
     return answer

@@ -91,11 +91,12 @@ def forward(asked: Asked) -> Answer:
         "−",
         times(frac("1", "D"), sum_over("n,c", times(at("q", "n", "c"), at("weight", "c"), at("log_p", "n", "c")))),
     )
+    weighed = [] if asked.options.get("weight") is None else [at("weight", "c")]
     here = prefixed(
         "−",
         times(
             frac("1", truth.divisor),
-            sum_over(f"{len(used)} with q > 0", times(at("q", "n", "c"), at("log_p", "n", "c"))),
+            sum_over(f"{len(used)} with q > 0", times(at("q", "n", "c"), *weighed, at("log_p", "n", "c"))),
         ),
     )
     answer = Answer(

@@ -16,6 +16,7 @@ from minicnn.study.explain.notation import (
     equals,
     frac,
     largest,
+    math,
     minus,
     par,
     power,
@@ -33,7 +34,8 @@ def total(asked: Asked) -> Answer:
     x = _reduced(asked)
     many, mean = len(x.values), asked.step.operation.name == "mean"
     columns = [x, number(f"1/{many}", 1 / many, many)] if mean and many else [x]
-    general, here = sum_over("axes", at("x", "i")), sum_over(f"{many} numbers", at("x", "i"))
+    over, one = _filled(asked)
+    general, here = sum_over("axes", at("x", "i")), sum_over(over, one)
     if mean:
         general, here = times(frac("1", "B"), general), times(frac("1", many), here)
     return Answer(
@@ -51,9 +53,10 @@ def total_gradient(asked: Asked) -> Answer:
     dy, mean = _dy(asked), asked.step.operation.name == "mean"
     many = int(np.prod([asked.shape("x")[axis] for axis in _axes(asked)], dtype=int))
     columns = [dy, number(f"1/{many}", 1 / many)] if mean else [dy]
-    right = frac("dy", "B") if mean else at("dy", "…")
     words = f"{asked.source('x')} at {asked.at} is one of {many} numbers in that sum"
-    here = frac("dy", many) if mean else at("dy", *dy.index[0])
+    right, here = at("dy", "…"), _dy_at(dy)
+    if mean:
+        right, here = frac(right, "B"), frac(here, many)
     return Answer(equals(at("dx", "i"), right), equals(at("dx", *asked.index), here), [block("value", *columns)], words)
 
 
@@ -65,7 +68,7 @@ def maximum(asked: Asked) -> Answer:
     notes = ["largest" if value == most else "" for value in x.values]
     return Answer(
         equals("y", largest("axes", at("x", "i"))),
-        equals(_y(asked), largest(f"{len(notes)} numbers", at("x", "i"))),
+        equals(_y(asked), largest(*_filled(asked))),
         [block("candidates", x, notes=notes)],
         words=f"x: {asked.source('x')} {asked.shape('x')}, over the axes {list(_axes(asked))}",
         how="largest",
@@ -84,9 +87,10 @@ def maximum_gradient(asked: Asked) -> Answer:
         share, note = float(mine == best[0]), "the first of the largest gets all"
     else:
         share, note = float(mine in best) / len(best), f"{len(best)} largest share evenly"
-    general = equals(at("dx", "i"), times("dy", bracket("x[i] is the maximum")))
-    here = equals(at("dx", *asked.index), times("dy", share))
-    one = block("share", _dy(asked), number("share", share), notes=["won" if share else "not the largest"])
+    dy = _dy(asked)
+    general = equals(at("dx", "i"), times(at("dy", "…"), bracket("x[i] is the maximum")))
+    here = equals(at("dx", *asked.index), times(_dy_at(dy), share))
+    one = block("share", dy, number("share", share), notes=["won" if share else "not the largest"])
     return Answer(general, here, [one], f"x: {asked.source('x')} {asked.shape('x')}", [note])
 
 
@@ -96,20 +100,21 @@ def maximum_gradient(asked: Asked) -> Answer:
 @explains("mse", "y")
 def squared_error(asked: Asked) -> Answer:
     """y = 1/n sum (x - target)^2."""
-    x, t = asked.array("x"), asked.array("target")
+    x = asked.array("x")
     reduction = asked.options.get("reduction", "mean")
     every = np.indices(x.shape).reshape(x.ndim, -1) if reduction != "none" else np.array([asked.index]).T
     first, second = asked.column("x", *every), asked.column("target", *every)
     many = len(first.values)
     away = first.values - second.values
     share = 1 / many if reduction == "mean" else 1.0
-    del t
-    squared = power(par(minus(at("x", "i"), at("t", "i"))), "2")
-    scale: Any = {"mean": (frac("1", "n"), frac("1", many))}.get(reduction)
-    general: Math = sum_over("i", squared) if reduction != "none" else squared
-    here: Math = sum_over(f"{many} numbers", squared) if reduction != "none" else squared
-    if scale:
-        general, here = times(scale[0], general), times(scale[1], here)
+    general, here = (
+        power(par(minus(at("x", *p), at("t", *p))), "2")
+        for p in (("i",), asked.index if reduction == "none" else ("i",))
+    )
+    if reduction != "none":
+        general, here = sum_over("i", general), sum_over(f"{many} numbers", here)
+    if reduction == "mean":
+        general, here = times(frac("1", "n"), general), times(frac("1", many), here)
     form = "({0} − {1})²" + (f" / {many}" if reduction == "mean" else "")
     return Answer(
         equals("y", general),
@@ -132,8 +137,8 @@ def squared_error_gradient(asked: Asked) -> Answer:
     name = asked.quantity[5:]
     one = block("chain rule", dy, number(f"{2 * sign:g}/{n}", 2 * sign / n), distance)
     general, here = (
-        times("dy", frac("2", size), par(minus(at("x", *p), at("t", *p))))
-        for p, size in ((("i",), "n"), (asked.index, n))
+        times(back, frac("2", size), par(minus(at("x", *p), at("t", *p))))
+        for back, p, size in (("dy", ("i",), "n"), (_dy_at(dy), asked.index, n))
     )
     if sign < 0:
         general, here = prefixed("−", general), prefixed("−", here)
@@ -170,6 +175,20 @@ def _place_in_y(asked: Asked, index: Index) -> Index:
     if asked.options.get("keepdim"):
         return tuple(0 if axis in axes else place for axis, place in enumerate(index))
     return tuple(place for axis, place in enumerate(index) if axis not in axes)
+
+
+def _filled(asked: Asked) -> tuple[str, Math]:
+    """What a sum over axes runs over, and its number: `i0=0..1, i2=0..3` and x[i0,2,i2]."""
+    axes, kept = _axes(asked), list(asked.index)
+    if asked.options.get("keepdim"):
+        kept = [place for axis, place in enumerate(kept) if axis not in axes]
+    places = [f"i{axis}" if axis in axes else kept.pop(0) for axis in range(len(asked.shape("x")))]
+    over = ", ".join(f"i{axis}=0..{asked.shape('x')[axis] - 1}" for axis in sorted(axes))
+    return over, at("x", *places) if places else math("x")
+
+
+def _dy_at(dy: Column) -> Math:
+    return at("dy", *dy.index[0].tolist()) if dy.index.shape[1] else math("dy")
 
 
 def _dy(asked: Asked) -> Column:

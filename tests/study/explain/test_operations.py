@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from compare import assert_close
 from one_operation import run_of
+from shown_formula import value_of
 
 import minicnn
 from minicnn.errors import MismatchError
@@ -130,10 +132,57 @@ def test_every_quantity(case, dtype):
             assert found.engine == array[index]
             assert found.agrees
             assert found.difference <= (1e-12 if dtype == np.float64 else 2e-4) * (1 + abs(found.engine))
-            for part in found.parts:
-                assert part.agrees
+            for one in (found, *found.parts):
+                assert_factors_are_numbers_of_the_run(one, step)
     if "by" in case[3] and dtype == np.float32:
         assert explain_recording(run, step=step).algorithm == case[3]["by"]
+
+
+def assert_factors_are_numbers_of_the_run(found, step):
+    """Each factor x[n,c,h,w] is the number of x that stands there; outside of the array lies padding alone."""
+    arrays = {name: tensor.array for name, tensor in zip(step.names, step.inputs, strict=True) if tensor is not None}
+    arrays |= {"y": step.output.array, "dy": step.dy}
+    for column in (column for block in found.terms.blocks for column in block.columns):
+        array = arrays.get(column.name)
+        if array is not None and column.index.shape[1] == array.ndim:
+            inside = ((column.index >= 0) & (column.index < array.shape)).all(axis=1)
+            assert (inside == (True if column.outside is None else ~column.outside)).all()
+            wanted = np.where(inside, array[tuple(np.where(inside[:, None], column.index, 0).T)], 0)
+            assert_close(column.values, wanted.astype(np.float64), rtol=0, atol=0)
+
+
+ALIASES = {"γ": "weight", "β": "bias", "t": "target"}
+IN_WORDS = {  # operation and quantity: formulas that say places in words, or name parts
+    *("adaptive_avg_pool2d x", "avg_pool2d x", "max_pool2d x", "matmul a", "matmul b", "dropout x", "dropout y"),
+    *("batch_norm bias", "batch_norm weight", "batch_norm_relu bias", "batch_norm_relu weight", "batch_norm_relu x"),
+    *("batch_norm_relu y", "cross_entropy target", "cross_entropy y", "softmax y", "log_softmax y"),
+}
+
+
+def test_every_formula_says_the_number():
+    """The formula with its indices filled in, computed from its text, gives what the terms give."""
+    every, said = set(), set()
+    for case in CASES:
+        if case[0] in ("rnn", "lstm", "gru"):  # see test_through_time.py
+            continue
+        run, rng = recorded(case, np.float64), np.random.default_rng(2)
+        step = run.steps[0]
+        arrays = {name: t.array for name, t in zip(step.names, step.inputs, strict=True) if t is not None}
+        arrays |= {"y": step.output.array, "dy": step.dy}
+        arrays |= {sign: arrays[name] for sign, name in ALIASES.items() if name in arrays}
+        for quantity in ["y", *(sent := step.gradients())]:
+            array = step.output.array if quantity == "y" else sent[quantity]
+            every.add(f"{case[0]} {quantity}")
+            for index in indices(array, rng, 2):
+                found = explain_recording(run, at=index, grad=None if quantity == "y" else quantity, step=step)
+                try:
+                    value = value_of(found.formula.text, arrays)
+                except (NameError, SyntaxError):
+                    continue
+                digits = 1e-4 if "." in found.formula.text.replace("..", "") else 1e-10
+                assert_close(value, found.total, rtol=digits, atol=digits)
+                said.add(f"{case[0]} {quantity}")
+    assert every - said == IN_WORDS
 
 
 def test_every_operation_has_explainers_for_all_that_it_gives():
