@@ -194,7 +194,7 @@ def test_an_algorithm_that_is_wrong_only_after_a_while(own):
 
     def tired(*arrays, **options):
         calls.append(1)
-        return formula.forward(*arrays, **options) * (1 if len(calls) < 6 else 2)
+        return formula.forward(*arrays, **options) * (1 if len(calls) < 14 else 2)
 
     own("mine", forward=tired)
     row = bench.measure(work_of("conv2d", **SMALL), **QUICK).row("mine")
