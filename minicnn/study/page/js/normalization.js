@@ -10,6 +10,7 @@ async function channelNumbers(c, channel) {
   return { mean, variance, weight: weight ?? 1, bias: bias ?? 0, eps, inverse: 1 / Math.sqrt(variance + eps) };
 }
 
+const mmean = (...inner) => mrow(mi("mean"), mrow(mo("("), ...inner, mo(")"))); // brackets as high as what is in them
 const training = (c) => c.step.options.training === true;
 const isSame = (index, at) => index.every((value, axis) => value === at[axis]);
 
@@ -90,8 +91,8 @@ async function normGradInput(c, at) {
     { name: "its own share", formula: mrow(mfrac([msub("γ", channel)], msqrt(msquared(msub("σ", channel)), mo("+"), mi("ε"))), mi("dz")), value: first },
     ...(training(c)
       ? [
-          { name: "through the mean", formula: mrow(mo("−"), mfrac([msub("γ", channel)], msqrt(msquared(msub("σ", channel)), mo("+"), mi("ε"))), mi("mean"), mo("("), mi("dz"), mo(")")), value: second },
-          { name: "through the variance", formula: mrow(mo("−"), mfrac([msub("γ", channel)], msqrt(msquared(msub("σ", channel)), mo("+"), mi("ε"))), mi("mean"), mo("("), mi("dz"), mhat("x"), mo(")"), mhat("x")), value: third },
+          { name: "through the mean", formula: mrow(mo("−"), mfrac([msub("γ", channel)], msqrt(msquared(msub("σ", channel)), mo("+"), mi("ε"))), mmean(mi("dz"))), value: second },
+          { name: "through the variance", formula: mrow(mo("−"), mfrac([msub("γ", channel)], msqrt(msquared(msub("σ", channel)), mo("+"), mi("ε"))), mmean(mi("dz"), mhat("x")), mhat("x")), value: third },
         ]
       : []),
   ];
@@ -99,8 +100,15 @@ async function normGradInput(c, at) {
   return {
     maps: [sameMap(c, c.gradKey, "∂L/∂y", at)],
     terms,
-    math: [mrow(mgrad("x", ...at), mo("="), ...worked)],
+    math: [
+      mrow(
+        mgrad("x", ...at), mo("="), mfrac([msub("γ", channel)], msqrt(msquared(msub("σ", channel)), mo("+"), mi("ε"))),
+        ...(training(c) ? [mo("("), msub("dz", ...at), mo("−"), mmean(mi("dz")), mo("−"), msub(mhat("x"), ...at), mmean(mi("dz"), mhat("x")), mo(")")] : [msub("dz", ...at)]),
+      ),
+      mrow(mo("="), ...worked),
+    ],
     notes: [
+      fused(c) ? null : "Without a ReLU dz is ∂L/∂y.",
       training(c)
         ? "Mean and variance are functions of all values of the channel, so each value's gradient has three terms."
         : "In evaluation mean and variance are constants: there is one term only.",
