@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from tiny_work import PASSES, tiny_shapes
 
 import minicnn
 from minicnn.errors import AlgorithmError, ArgumentError, MissingPackageError, ShapeError
@@ -19,7 +20,7 @@ from minicnn.study import bench, peak, roofline, timing
 from minicnn.study import work as work_module
 from minicnn.study.cases import CASES
 from minicnn.study.layers import LAYERS, RESNET18, VGG16
-from minicnn.study.work import layer_work, passes, work_of
+from minicnn.study.work import layer_work, work_of
 
 MACHINE = peak.Peak(flops=1e11, bandwidth=1e10, threads=2)
 QUICK = {"rounds": 1, "repetitions": 1, "pause": 0.0, "machine": MACHINE}
@@ -69,20 +70,11 @@ def test_every_algorithm_that_supports_the_work_is_in_the_table(pass_name):
 
 # ---- every operation ------------------------------------------------------------------------------------------------
 
-SHAPES = {  # tiny, in the form that the operation wants; of images for all others
-    "conv2d": SMALL,
-    "conv_transpose2d": {"shape": (2, 3, 5, 4), "kernel": (4, 3, 3)},
-    **{name: {"shape": (6, 5), "kernel": (3,)} for name in ("linear", "matmul")},
-    **{name: {"shape": (6, 5)} for name in ("softmax", "log_softmax", "cross_entropy", "index")},
-    **{name: {"shape": (3, 2, 4), "kernel": (5,)} for name in ("rnn", "lstm", "gru")},
-}
-PASSES = [(name, pass_name) for name in OPERATIONS for pass_name in passes(name)]
-
 
 @pytest.mark.parametrize(("name", "pass_name"), PASSES)
 def test_every_pass_of_every_operation(name, pass_name):
     """It is measured where it is right; where a number is wrong, of any of its results, it is called wrong."""
-    work = work_of(name, **SHAPES.get(name, {"shape": (2, 3, 6, 5)}), pass_name=pass_name)
+    work = work_of(name, **tiny_shapes(name), pass_name=pass_name)
     right = work.op.algorithm("formula").passes[pass_name]
     results = right(*work.arrays, **work.options)
     many = len(results) if isinstance(results, tuple) else 1
