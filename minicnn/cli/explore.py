@@ -55,9 +55,8 @@ def explore(
     with compiling_shown():
         subject = load_subject(model, image, label=label, size=size, width=width)
         recording = recorded(subject.model.train(training), subject.images, subject.labels)
-    numbers = Numbers(
-        recording, subject.classes, title=f"minicnn explore {Path(model).name}", about=subject.description
-    )
+    about = subject.description + (" (in evaluation; here it runs in training mode)" if training else "")
+    numbers = Numbers(recording, subject.classes, title=f"minicnn explore {Path(model).name}", about=about)
     if html is not None:
         written = write_page(html, numbers, limit=limit, layers=layer or ())
         print(f"{html}: {written.bytes / 1e6:.1f} MB, {written.held} of {written.steps} steps with their numbers")

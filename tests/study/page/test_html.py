@@ -10,6 +10,8 @@ import pytest
 
 from minicnn.errors import ArgumentError
 from minicnn.study.page import html, write_page
+from minicnn.study.page.assets import script
+from minicnn.study.page.explained import DRAWN
 from minicnn.study.page.html import page_of
 
 
@@ -78,6 +80,11 @@ def test_limits_and_layers_that_cannot_be(numbers, tmp_path, options, said):
     with pytest.raises(ArgumentError, match=said):
         write_page(tmp_path / "page.html", numbers, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_operation_that_is_drawn_has_its_view():
+    for name in DRAWN:
+        assert re.search(rf"^  {name}: ", script(), re.M), name
 
 
 def test_the_title_is_escaped():
