@@ -24,7 +24,7 @@ SUM = re.compile(r"(Σ|max)_\(")
 
 
 def value_of(formula: str, arrays: Mapping[str, np.ndarray]) -> float:
-    """The right side of `y[0,1] = b[1] + Σ_(i=0..3) x[0,i] · w[1,i]`, from the arrays it names; outside of them is 0.
+    """The right side of `y[0,1] = b[1] + Σ_(i=0..3) x[0,i] · w[1,i]`, from the arrays it names; around images lies 0.
 
     Raises
     ------
@@ -41,9 +41,11 @@ def _reader(arrays: Mapping[str, np.ndarray]) -> Callable[..., float]:
     def at(name: str, *index: int) -> float:
         if name not in arrays or arrays[name].ndim != len(index):
             raise NameError(name)
-        array = arrays[name]
-        inside = all(0 <= i < size for i, size in zip(index, array.shape, strict=True))
-        return float(array[index]) if inside else 0.0
+        inside = [0 <= i < size for i, size in zip(index, arrays[name].shape, strict=True)]
+        image = name in ("x", "dy") and len(index) == 4  # which has padding around it
+        if not all(inside[: 2 if image else 4]):
+            raise IndexError(f"{name}{list(index)}")
+        return float(arrays[name][index]) if all(inside) else 0.0
 
     return at
 

@@ -94,33 +94,42 @@ class Chain:
         """How much of the whole gradient this path carries; it may be more than all of it, or against it."""
         return self.product / self.whole if self.whole else 0.0
 
-    def __str__(self) -> str:
-        places = ",".join(map(str, self.index))
+    @property
+    def title(self) -> str:
+        """What the table shows."""
+        start = f"{self.name}[{','.join(map(str, self.index))}]"
+        return f"from {start} to the loss, each time to the output that sends the largest share back"
+
+    def rows(self) -> list[list[str]]:
+        """The table, its head first."""
         rows, product = [["step", "to output", "local gradient", "product so far", "dL/d output", "ways"]], 1.0
         for link in self.links:
             product *= link.local
-            name, target = (
-                f"{link.layer or 'network'} ({link.operation})",
-                f"[{','.join(map(str, link.target))}]" if link.target else "-",
-            )
+            target = f"[{','.join(map(str, link.target))}]" if link.target else "-"
             values = (shown(value, 6) for value in (link.local, product, link.gradient))
-            rows.append([name, target, *values, str(link.ways)])
-        first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
-        lines = [
-            f"from {self.name}[{places}] to the loss, each time to the output that sends the largest share back",
-            "",
-            *("  ".join(["", f"{name:{first}}", *map(str.rjust, cells, others)]) for name, *cells in rows),
-            "",
-            f"  along this path   {shown(self.product, 6)}",
-            f"  over all paths    {shown(self.whole, 6)}",
-        ]
+            rows.append([f"{link.layer or 'network'} ({link.operation})", target, *values, str(link.ways)])
+        return rows
+
+    def verdict(self) -> list[str]:
+        """What the path carries."""
+        lines = [f"along this path   {shown(self.product, 6)}", f"over all paths    {shown(self.whole, 6)}"]
         if self.whole:
             against = "" if 0 <= self.share <= 1 else "; others take it away again"
-            lines.append(f"  this path carries {round(100 * self.share, 1):g} % of the gradient{against}")
+            lines.append(f"this path carries {round(100 * self.share, 1):g} % of the gradient{against}")
         elif not self.links:
-            lines.append("  nothing comes back: no path has a gradient")
-        lines.append("  ways: outputs that the number went into, and that send a gradient back")
-        return printable("\n".join(lines))
+            lines.append("nothing comes back: no path has a gradient")
+        return [*lines, "ways: outputs that the number went into, and that send a gradient back"]
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+        table = ["  ".join(["", f"{name:{first}}", *map(str.rjust, cells, others)]) for name, *cells in rows]
+        return printable("\n".join([self.title, "", *table, "", *(f"  {line}" for line in self.verdict())]))
+
+    def _repr_html_(self) -> str:
+        from minicnn.study.explain.html import chain_as_html
+
+        return chain_as_html(self.title, self.rows(), self.verdict())
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""

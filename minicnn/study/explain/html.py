@@ -11,35 +11,55 @@ from xml.etree import ElementTree
 
 from minicnn.study.explain.explanation import FOLD, Explanation
 from minicnn.study.explain.notation import Math, shown
-from minicnn.study.explain.terms import Term
+from minicnn.study.explain.terms import Term, counted
 
 MOST = 400  # terms in a page; the rest is counted and summed
 
 STYLE = """
-.minicnn-explain{--plus:light-dark(#0072b2,#56b4e9);--minus:light-dark(#d55e00,#e69f00);--line:#8884;
-  --dim:light-dark(#666,#aaa);color-scheme:light dark;font:14px/1.45 system-ui,sans-serif;max-width:80em;
-  overflow-x:auto}
-:is([data-jp-theme-light=true],.vscode-light,html[theme=light]) .minicnn-explain{color-scheme:light}
-:is([data-jp-theme-light=false],.vscode-dark,html[theme=dark]) .minicnn-explain{color-scheme:dark}
-.minicnn-explain h4{margin:.3em 0;font-size:1.05em}
-.minicnn-explain math{font-size:1.15em;margin:.25em 0;width:max-content;max-width:100%}
+.minicnn-explain{--plus:light-dark(#0072b2,#56b4e9);--minus:light-dark(#d55e00,#e69f00);--line:#8886;
+  --dim:color-mix(in srgb,currentColor 75%,transparent);font:14px/1.45 system-ui,sans-serif;max-width:80em}
+:is([data-jp-theme-light="true"],.vscode-light,html[theme="light"]) .minicnn-explain{color-scheme:light}
+:is([data-jp-theme-light="false"],.vscode-dark,html[theme="dark"]) .minicnn-explain{color-scheme:dark}
+.minicnn-explain h4{margin:.3em 0;font-size:1.05em;overflow-wrap:anywhere}
+.minicnn-explain .scroll{overflow-x:auto;margin:.4em 0}
+.minicnn-explain math{font-size:1.15em;width:max-content;margin:0 0 .2em}
 .minicnn-explain p{margin:.25em 0;color:var(--dim)}
-.minicnn-explain table{border-collapse:collapse;margin:.5em 0;font-variant-numeric:tabular-nums}
-.minicnn-explain th,.minicnn-explain td{padding:.1em .6em;text-align:right;border:0;border-bottom:1px solid var(--line);
+.minicnn-explain p.verdict{color:inherit}
+.minicnn-explain table{border-collapse:collapse;margin:0;font-size:1em;font-variant-numeric:tabular-nums}
+.minicnn-explain :is(th,td){padding:.1em .6em;text-align:right;border:0;border-bottom:1px solid var(--line);
   background:none;white-space:nowrap}
-.minicnn-explain th:first-child,.minicnn-explain td:first-child,.minicnn-explain td.note{text-align:left}
+.minicnn-explain :is(th:first-child,td:first-child,.left){text-align:left}
 .minicnn-explain td.note{color:var(--dim)}
 .minicnn-explain i.bar{display:inline-block;height:.75em;min-width:1px;background:var(--plus)}
 .minicnn-explain i.minus{background:var(--minus)}
 .minicnn-explain .verdict b{font-weight:600}
 .minicnn-explain details{margin:.3em 0 .3em .6em;padding-left:.6em;border-left:2px solid var(--line)}
 .minicnn-explain summary{cursor:pointer}
+@media (max-width:36em){.minicnn-explain :is(th,td){padding:.1em .3em}
+  .minicnn-explain .terms td{white-space:normal}.minicnn-explain .terms td:nth-child(-n+2){min-width:6em}}
 """
 
 
 def as_html(explained: Explanation) -> str:
     """The `<div>`."""
-    return f'<div class="minicnn-explain"><style>{STYLE}</style>{_body(explained)}</div>'
+    return _in_style(_body(explained))
+
+
+def chain_as_html(title: str, rows: list[list[str]], verdict: list[str]) -> str:
+    """A path to the loss: its title, a table whose first row is its head, and lines below it."""
+    head, *others = ("".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) for tag, row in _tagged(rows))
+    body = "".join(f"<tr>{row}</tr>" for row in others)
+    lines = "".join(f"<p>{escape(line)}</p>" for line in verdict)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return _in_style(f'<h4>{escape(title)}</h4><div class="scroll">{table}</div>{lines}')
+
+
+def _tagged(rows: list[list[str]]) -> list[tuple[str, list[str]]]:
+    return [("td" if k else "th", row) for k, row in enumerate(rows)]
+
+
+def _in_style(body: str) -> str:
+    return f'<div class="minicnn-explain"><style>{STYLE}</style>{body}</div>'
 
 
 def _body(explained: Explanation) -> str:
@@ -65,7 +85,7 @@ def _math(formula: Math) -> str:
         ElementTree.fromstring(text)
     except ElementTree.ParseError:  # a name with signs of XML in it
         return f"<p>{escape(formula.text)}</p>"
-    return text
+    return f'<div class="scroll">{text}</div>'
 
 
 def _table(explained: Explanation) -> str:
@@ -82,7 +102,8 @@ def _table(explained: Explanation) -> str:
         summed = f", together {shown(rest, 7)}" if explained.how == "sum" else ""
         every = _rows(explained.terms[: min(many, MOST)], explained)
         cut = f"<p>the first {MOST} of {many}; as_dict() has all</p>" if many > MOST else ""
-        tables += f"<details><summary>{left} more terms{padding}{summed}; all in order</summary>{cut}{every}</details>"
+        head = f"{counted(left, 'more term')}{padding}{summed}; all in order"
+        tables += f"<details><summary>{head}</summary>{cut}{every}</details>"
     return tables
 
 
@@ -99,20 +120,21 @@ def _rows(terms: list[Term], explained: Explanation) -> str:
         where = "; ".join(f"{f}: {f.source}" for f in term.factors if f.source)
         note = term.note or (term.block if several else "")
         rows.append(
-            f'<tr><td title="{escape(where, quote=True)}">{escape(str(term))}</td><td>{escape(term.numbers)}</td>'
-            f"<td>{shown(term.value, 7)}</td><td style='text-align:left'>{bar}</td><td>{shown(so_far, 7)}</td>"
-            f'<td class="note">{escape(note)}</td></tr>'
+            f'<tr><td title="{escape(where, quote=True)}">{escape(str(term))}</td>'
+            f'<td class="left">{escape(term.numbers)}</td>'
+            f'<td>{shown(term.value, 7)}</td><td class="left">{bar}</td><td>{shown(so_far, 7)}</td>'
+            f'<td class="left note">{escape(note)}</td></tr>'
         )
     head = "sum so far" if explained.how == "sum" else "largest so far"
     return (
-        '<table class="terms"><thead><tr><th>term</th><th>factors</th><th>value</th><th></th>'
-        f"<th>{head}</th><th></th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        '<div class="scroll"><table class="terms"><thead><tr><th>term</th><th class="left">with numbers</th>'
+        f"<th>value</th><th></th><th>{head}</th><th></th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
 def _verdict(explained: Explanation) -> str:
     word = "total" if explained.how == "sum" else "largest"
-    text = f"<b>{word} {shown(explained.total, 9)}</b> of {len(explained.terms)} terms, in float64"
+    text = f"<b>{word} {shown(explained.total, 9)}</b> of {counted(len(explained.terms), 'term')}, in float64"
     if explained.engine is not None:
         by = f" by {escape(explained.algorithm)}" if explained.algorithm else ""
         text += f"; <b>engine {shown(explained.engine, 9)}</b> in {explained.dtype}{by}: "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from compare import assert_close
@@ -139,6 +141,7 @@ def test_where_there_is_one_path_only_it_carries_the_whole_gradient():
     assert_close(np.array([link.local for link in chain.links]), [first, 1 - a * a, second, y * (1 - y), 1], rtol=1e-5)
     assert chain.share == pytest.approx(1, rel=1e-5)
     assert "this path carries 100 % of the gradient" in str(chain)
+    assert len(ElementTree.fromstring(chain._repr_html_()).findall(".//tr")) == 1 + len(chain.links)
     assert len(explain_chain(run, (0, 0), "1").links) == 3
 
 

@@ -194,6 +194,25 @@ def test_every_operation_has_explainers_for_all_that_it_gives():
             assert wanted - set(EXPLAINERS[name]) <= {f"grad {i}" for i in ("mask",)}, name
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "dtype", "wide"),
+    [
+        ((4, 3, 3, 3), {}, np.float32, True),
+        ((4, 3, 3, 3), {"stride": 2}, np.float32, False),
+        ((4, 3, 3, 3), {"dilation": 2}, np.float32, False),
+        ((4, 3, 3, 3), {"groups": 2}, np.float32, False),
+        ((4, 3, 2, 3), {}, np.float32, False),
+        ((4, 3, 3, 3), {}, np.float64, False),
+    ],
+)
+def test_the_bound_is_wider_only_where_winograd_may_have_run(shape, options, dtype, wide):
+    step = (run := recorded(("conv_transpose2d", IMAGES, [shape, None], options), dtype)).steps[0]
+    for quantity in ("y", *step.gradients()):
+        found = explain_recording(run, grad=None if quantity == "y" else quantity, step=step)
+        roundings = found.bound / (np.abs(found.terms.values).sum() * np.finfo(dtype).eps)
+        assert (roundings > 3 * np.sqrt(len(found.terms)) + 8) == wide
+
+
 def test_a_wrong_engine_is_found():
     """A kernel that leaves out one product of each window."""
     from minicnn.ops.conv2d import formula
