@@ -303,8 +303,17 @@ NOTEBOOK = """(async () => {%s
   const close = module.default.render({ model, el: document.body });
   await until(() => step()?.querySelector(".check"));
   const found = read(0, "y");
+  const ours = [];
+  const look = (event) => ours.push(event.target.hasAttribute("data-lm-suppress-shortcuts"));
+  document.addEventListener("keydown", look, true); // as Jupyter Notebook does, before the widget sees a key
+  for (const key of ["d", "ArrowDown", "a", "Shift+Enter", "Control+s", "m"]) {
+    const [held, name] = key.includes("+") ? key.split("+") : ["", key];
+    const how = { key: name, shiftKey: held === "Shift", ctrlKey: held === "Control", bubbles: true };
+    step().querySelector("[data-focus=target]").dispatchEvent(new KeyboardEvent("keydown", how));
+  }
+  document.removeEventListener("keydown", look, true);
   close();
-  return { ...found, left: document.body.children.length, listeners: listeners.size };
+  return { ...found, ours, left: document.body.children.length, listeners: listeners.size };
 })()"""
 
 
@@ -317,5 +326,6 @@ def test_the_same_component_lives_in_a_notebook(page, numbers):
     page.open("about:blank")
     row = page.run(NOTEBOOK % (TOOLS, json.dumps(data)))
     check(numbers, row)
+    assert row["ours"] == [True, True, False, False, False, True]  # the rest is the notebook's: a new cell, run, save
     assert (row["left"], row["listeners"]) == (0, 0)
     assert page.problems == []

@@ -10,6 +10,8 @@ const KEYS = [
 ];
 
 const HINT = "Choose a number in a picture, by pointer or arrow keys: its terms are below. n and p go through the network, b turns to the backward pass, f forward again.";
+const LETTERS = ["n", "p", "f", "b", "m", "u", "d", ",", "."];
+const CONTROL_KEYS = [...Object.keys(ARROWS), "Home", "End", "Enter", " "];
 
 class Explorer extends StepView {
   constructor(model, element) {
@@ -34,6 +36,12 @@ class Explorer extends StepView {
     );
     if (loss !== null) this.answer.append(`loss ${fmt(loss)}`);
     this.element.addEventListener("keydown", (event) => this.typed(event));
+    // Jupyter may look at a key before it gets here: before that, an attribute of the element says that it is not Jupyter's.
+    this.claim = (event) => {
+      const [at] = event.composedPath();
+      if (this.element.contains(at)) at.toggleAttribute("data-lm-suppress-shortcuts", this.ours(event, at));
+    };
+    window.addEventListener("keydown", this.claim, true);
     element.append(this.element);
     this.answered().catch(() => {});
     this.pictured().catch(() => {});
@@ -44,6 +52,7 @@ class Explorer extends StepView {
     this.layers.close();
     this.source.close();
     clearInterval(this.timer);
+    window.removeEventListener("keydown", this.claim, true);
     this.element.remove();
   }
 
@@ -162,15 +171,16 @@ class Explorer extends StepView {
     }
   }
 
+  // Whether a key is for us: ours, or one that the map, button or box at which it was typed takes.
+  ours(event, at) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return false;
+    if (CONTROL_KEYS.includes(event.key)) return !event.shiftKey && at.matches("button, summary, input, .map.live");
+    return LETTERS.includes(event.key) && !at.matches("input[type=number]");
+  }
+
   typed(event) {
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
-    // What a button or a slider does with a key is not for the notebook around it, which would edit the cell.
-    const own = event.target.matches?.("button, summary") ? ["Enter", " "] : event.target.matches?.("input") ? [...Object.keys(ARROWS), "Home", "End", "Enter"] : [];
-    if (own.includes(event.key) && !event.shiftKey) {
-      event.stopPropagation();
-      return;
-    }
-    if (event.target.matches?.("input[type=number], select, textarea")) return;
+    if (!this.ours(event, event.target)) return;
+    event.stopPropagation(); // a notebook around us would cut or insert a cell
     const modes = this.modes();
     const here = modes.findIndex((mode) => mode.id === this.mode(new Context(this)).id);
     const side = (wanted) => modes.find((mode) => mode.side === wanted) && this.set({ mode: modes.find((mode) => mode.side === wanted).id, shown: 0 });
