@@ -318,14 +318,15 @@ assert len(explained.terms) == 2
 # Replace `None`; the assertions say whether you are right.
 #
 # 1. An image of $224\times224$ meets a kernel of $7\times7$ with stride 2 and padding 3 (the first layer of
-#    ResNet-18). How large is the output? Which padding would the sizes $\lceil 224/2\rceil$ also allow: is 2 enough?
+#    ResNet-18). How many rows has the output? And with padding 2, is it still half of the image?
 # 2. That layer has 64 kernels over 3 channels, and a bias each. How many numbers does it learn, and how many
 #    multiplications does it need for one image?
 # 3. An image with 10 rows, a kernel with 3 rows, stride 4, no padding. Which rows have gradient zero, whatever $dy$
 #    is?
 # 4. With dilation $\delta$ the kernel's place $r$ reads row $p\sigma + r\delta - \pi$. Derive the padding with which
 #    $dy$ must be correlated (stride 1) to get $dx$. Write a function of R, δ and π.
-# 5. Which two of the axes of $w$ does `turned` exchange, and why must it? (Try without; what does the error say?)
+# 5. Which two of the axes of $w$ does `turned` exchange, and why must it? (Try without: there are 4 channels of $dy$,
+#    and Python's error says that the kernel has only 3.)
 
 # %%
 answer_1 = None  # (rows of the output with padding 3, rows with padding 2)

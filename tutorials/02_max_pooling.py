@@ -128,7 +128,7 @@ axes.plot(a, np.maximum(a, 0), label="max(a, 0)", **LINES[0])
 axes.plot(a, 0 * a, label="slope 0, to the left", **LINES[1] | {"marker": ""})
 axes.plot(a, a, label="slope 1, to the right", **LINES[2] | {"marker": ""})
 axes.legend()
-tidy(axes, "a", "", "at a = 0 there are two slopes")
+tidy(axes, "a", "max(a, 0)", "at a = 0 there are two slopes")
 show(drawn, "2-a-kink")
 
 # %% [markdown]

@@ -169,7 +169,7 @@ for shift, (values, name) in enumerate([(p, "p, predicted"), (q, "q, true"), (p 
 axes.axhline(0, color="0.0", linewidth=0.8)
 axes.set_xticks(places, [f"class {c}: score {value:g}" for c, value in enumerate(z)])
 axes.legend(loc="lower right")
-tidy(axes, "", "", "too much belief in class 0, too little in class 1")
+tidy(axes, "", "p, q, p - q", "too much belief in class 0, too little in class 1")
 show(drawn, "3-predicted-minus-true")
 
 # %% [markdown]
@@ -216,12 +216,12 @@ show(drawn, "3-large-scores")
 # %% [markdown]
 # **A frequent mistake: softmax twice.** `CrossEntropyLoss` takes *scores*: the softmax is inside. If the network ends
 # with a softmax as well, the loss sees "scores" between 0 and 1. Even a perfect network, which answers 1 for the right
-# class and 0 for the others, then gets $p = e^1/(e^1 + (C-1)e^0)$, and its loss can never fall below
-# $\log(1 + (C-1)/e)$. For ten classes that is 1.46. Nothing crashes; it just learns badly.
+# class and 0 for the others, then has the loss $-\log\frac{e}{e + (C-1)} = \log(1 + (C-1)/e)$, for ten classes 1.46.
+# Nothing crashes; it just learns badly (tutorial 7 catches it).
 #
 # **Another: two kinds of labels.** A label is a class number (`3`) or a distribution (`[0, 0, 0, 1, ...]`). Keras has
 # two losses for them (`sparse_categorical_crossentropy` and `categorical_crossentropy`), and mixing them up fails, at
-# best. Here one function takes both, and says which it saw.
+# best. Here one function takes both, and tells them apart by their dtype and shape.
 
 # %%
 perfect = Tensor(np.eye(10)[[3]])
@@ -245,9 +245,7 @@ assert np.isclose(by_number.item(), by_distribution.item())
 # %%
 PER_CLASS, HIDDEN = 60, 32
 radius = np.linspace(0.1, 1, PER_CLASS)
-angles = np.stack([radius * 4.5 + turn * 2 * np.pi / 3 for turn in range(3)]) + 0.12 * rng.standard_normal(
-    (3, PER_CLASS)
-)
+angles = radius * 4.5 + np.arange(3)[:, None] * 2 * np.pi / 3 + 0.12 * rng.standard_normal((3, PER_CLASS))
 points = np.stack([radius * np.sin(angles), radius * np.cos(angles)], axis=-1).reshape(-1, 2)
 labels = np.repeat(np.arange(3), PER_CLASS)
 true = np.eye(3)[labels]
@@ -315,7 +313,7 @@ axes[1].contourf(
 for c, marker in enumerate("o^s"):
     axes[1].scatter(*points[labels == c].T, s=18, marker=marker, facecolor=str(1 - c / 2), edgecolor="0.0", zorder=3)
 axes[1].set_aspect("equal")
-tidy(axes[1], "", "", "what the network answers")
+tidy(axes[1], "first coordinate", "second coordinate", "what the network answers")
 show(drawn, "3-three-spirals")
 
 # %% [markdown]
@@ -328,7 +326,8 @@ show(drawn, "3-three-spirals")
 # 3. Two classes, scores $(z, 0)$. Show that $p_0 = 1/(1+e^{-z})$, the sigmoid, and write down $dz$ for the label 0.
 # 4. Divide all scores by a *temperature* $T$ before the softmax. What is the gradient with respect to the scores, for a
 #    single image? Write a function of (z, q, T).
-# 5. Start the spirals with `W2` a hundred times larger. Where does the loss start, and why is that bad news?
+# 5. Start the spirals with `W2` a hundred times larger. Where does the loss start (the assertion on `start` fails), and
+#    why is that bad news? (Near 3: it pays more than somebody who knows nothing.)
 
 # %%
 answer_1 = None  # "softmax twice", "dead units" or "too few images"

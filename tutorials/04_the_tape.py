@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from minicnn import Tensor, autograd, nn, no_grad
+from minicnn.data import digits
 from minicnn.ops.conv2d import formula
 from minicnn.study.figures import LINES, figure, show, tidy
 
@@ -63,14 +64,13 @@ def summed_to(gradient, shape):
 
 
 def add(a, b):
-    return made(
-        "add", a.array + b.array, (a, b), lambda dy: (summed_to(dy, a.array.shape), summed_to(dy, b.array.shape))
-    )
+    def rule(dy):
+        return summed_to(dy, a.array.shape), summed_to(dy, b.array.shape)
+
+    return made("add", a.array + b.array, (a, b), rule)
 
 
-def multiply(a, b):
-    """Product, number by number: d(ab) = b da + a db."""
-
+def multiply(a, b):  # number by number: d(ab) = b da + a db
     def rule(dy):
         return summed_to(dy * b.array, a.array.shape), summed_to(dy * a.array, b.array.shape)
 
@@ -144,11 +144,8 @@ backward(L)
 assert np.array_equal(x.grad, 3 + 18 * x.array)
 
 # %% [markdown]
-# **Why `+`.** If $L$ depends on $x$ through $u_1, \dots, u_m$, then
-# $\frac{\partial L}{\partial x} = \sum_i \frac{\partial L}{\partial u_i}\frac{\partial u_i}{\partial x}$. Each user of
-# $x$ brings one term of this sum. The parent keeps the sum, and does not care who brought what.
-#
-# The picture shows the graph, with the number of each visit:
+# The `+` is tutorial 0's: where paths meet, they add. Each user of a value brings one term; the value keeps the sum,
+# and does not care who brought what. The picture shows the graph, with the number of each visit:
 
 # %%
 order = [value for value in reversed(topological(L)) if value.parents]
@@ -315,10 +312,8 @@ def cross_entropy(scores, labels):
 
 
 # %%
-from sklearn.datasets import load_digits
-
-digits = load_digits()
-images, labels = digits.images[:100, None] / 16, digits.target[:100]
+source = digits()
+images, labels = source.images[:100, None] / 255, source.labels[:100]
 w1, w2 = 0.3 * rng.standard_normal((6, 1, 3, 3)), 0.02 * rng.standard_normal((6 * 36, 10))
 parameters = {"w1": Value(w1), "b1": Value(np.zeros((6, 1, 1))), "w2": Value(w2), "b2": Value(np.zeros(10))}
 
@@ -403,8 +398,7 @@ print(len(inspect.getsource(Tensor.backward).splitlines()))
 
 # %% [markdown]
 # Read it now (`minicnn/autograd.py`): you know everything that is in it.
-
-# %% [markdown]
+#
 # ## Exercises
 #
 # 1. Give the tape `exp`. The rule needs the *result*: which array should it keep, so that nothing is computed twice?

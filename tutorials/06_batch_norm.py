@@ -210,8 +210,8 @@ print(str(explained).split("\n\n    ")[0])  # without the statistics, which it e
 #   \sigma^2_{\text{run}} \leftarrow (1-m)\,\sigma^2_{\text{run}} + m\,\tfrac{M}{M-1}\,\sigma^2 \qquad (m = 0.1),$$
 #
 # and uses them in evaluation mode. (The factor $\frac{M}{M-1}$ makes the variance of a sample an unbiased guess of
-# that of the whole: one of the few places where training and evaluation differ on purpose.) They start at 0 and 1,
-# and forget that start like $0.9^t$: after 10 batches a third of it is still there, after 50 half a percent.
+# that of the whole.) They start at 0 and 1, and forget that start like $0.9^t$: after 10 batches a third of it is still
+# there, after 50 half a percent.
 
 # %%
 layer, seen = nn.BatchNorm2d(1), []
@@ -230,7 +230,7 @@ axes.plot(steps, seen, label="running mean", markevery=5, **LINES[0])
 axes.plot(steps, 5 * (1 - 0.9**steps), label="5 (1 - 0.9^t)", **LINES[1] | {"marker": ""})
 axes.axhline(5, label="mean of the data", **LINES[2] | {"marker": ""})
 axes.legend(loc="lower right")
-tidy(axes, "batches seen, t", "", "after ten batches the start still counts a third")
+tidy(axes, "batches seen, t", "mean", "after ten batches the start still counts a third")
 show(drawn, "6-the-running-mean")
 
 # %% [markdown]

@@ -26,9 +26,9 @@ rng = np.random.default_rng(0)
 #
 # $$ a_t = W_{ih}\, x_t + W_{hh}\, h_{t-1}, \qquad h_t = \tanh(a_t), \qquad t = 1 \dots T $$
 #
-# (biases left out, to keep it short). Write $\delta_t = \partial L/\partial h_t$ and
-# $\alpha_t = \partial L/\partial a_t$. The state $h_t$ acts in two places: on the loss directly, and on the next state
-# through $W_{hh}$. So, from the end,
+# (biases left out, to keep it short; what the network says at a step is a linear layer of $h_t$, as in tutorial 3).
+# Write $\delta_t = \partial L/\partial h_t$ and $\alpha_t = \partial L/\partial a_t$. The state $h_t$ acts in two
+# places: on the loss directly, and on the next state through $W_{hh}$. So, from the end,
 #
 # $$ \delta_t = \frac{\partial L}{\partial h_t}\Big|_{\text{direct}} + W_{hh}^\top \alpha_{t+1}, \qquad
 #    \alpha_t = (1 - h_t^2) \odot \delta_t , \qquad \alpha_{T+1} = 0 . $$
