@@ -264,6 +264,7 @@ def test_an_unknown_library():
         (lambda: work_of("linear", (9, 9), (2**30,)), ArgumentError, "too large to measure; seen 9x9 and 1073741824"),
         (lambda: work_of("conv2d", (1, 1, 9, 9), padding=10**6), ArgumentError, "too large to measure"),
         (lambda: work_of("softmax", stride=2), ArgumentError, "softmax has no stride; hint: leave out --stride"),
+        (lambda: work_of("linear", padding=0), ArgumentError, "linear has no padding; hint: leave out --padding"),
     ],
 )
 def test_bad_work(make, error, text):
