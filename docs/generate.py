@@ -104,8 +104,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """LaTeX becomes MathML; wide tables are moved sideways in a frame of their own."""
+    """LaTeX becomes MathML; wide tables are moved sideways in a frame of their own; no dash leads to no description."""
     html = with_mathml(html)
+    html = re.sub(r'\u2013\s*<div class="doc-md-description">\s*</div>', "", html)
     return re.sub(r"<table>.*?</table>", r'<div class="table" tabindex="0">\g<0></div>', html, flags=re.DOTALL)
 
 
