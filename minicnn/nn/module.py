@@ -282,11 +282,11 @@ class Module:
 
     # ---- looking inside ----------------------------------------------------------------------------------------------
 
-    def explain(self, images: Any, labels: Any = None, **which: Any) -> Any:
+    def explain(self, images: Any, labels: Any = None, layer: str | None = None, **which: Any) -> Any:
         """Where one number of a run comes from: see `minicnn.explain`, which takes the network first."""
         import minicnn  # the door of the package, which finds who explains: a layer does not know
 
-        return minicnn.explain(self, images, labels, **which)
+        return minicnn.explain(self, images, labels, layer, **which)
 
     def explore(self, images: Any, labels: Any = None, **how: Any) -> Any:
         """A run to walk through in a notebook: see `minicnn.explore`, which takes the network first."""
