@@ -34,9 +34,7 @@ def explain(
         str | None,
         typer.Option(help="Class for the loss: its name or number.", show_default="the network's own answer"),
     ] = None,
-    step: Annotated[
-        int | None, typer.Option(help="Number of a step, where a layer runs several (--list).", min=0)
-    ] = None,
+    step: Annotated[int | None, typer.Option(help="Number of a step, where a layer runs several (--list).")] = None,
     chain: Annotated[
         bool, typer.Option("--chain", help="From a pixel (or --layer) to the loss, with each local gradient.")
     ] = False,
@@ -60,12 +58,16 @@ def explain(
     """
     from minicnn.cli.compiling import compiling_shown
     from minicnn.cli.printing import print_json
-    from minicnn.errors import printable
+    from minicnn.errors import ArgumentError, printable
     from minicnn.study.explain import explain_chain, explain_recording, recorded
     from minicnn.study.explain.explanation import FOLD
     from minicnn.study.subject import load_subject
 
     index = _index(at)
+    if chain and (grad is not None or step is not None or every):
+        raise ArgumentError(
+            "--chain goes with --layer and --at alone", called="explain", hint="leave out --grad, --step and --all"
+        )
     with compiling_shown():
         subject = load_subject(model, image, label=label, size=size, width=width)
         named = (*(name for name, _ in subject.model.named_parameters()), "images", "loss")

@@ -136,14 +136,21 @@ class Recording:
         ]
 
     def name_of(self, tensor: Tensor) -> str:
-        """`"images"`, the name of a parameter, `"output of layer1.0.conv1"`, or `"constant"`."""
+        """`"images"`, the name of a parameter, `"output of layer1.0.conv1"`, or `"constant"`.
+
+        Of a layer that ran several operations: `"output of loss (mul, step 12)"`.
+        """
         if tensor is self.images:
             return "images"
         found = next((name for name, parameter in self.model.named_parameters() if parameter is tensor), None)
         if found is not None:
             return found
         step = self.maker(tensor)
-        return "constant" if step is None else f"output of {step.layer or step.operation.name}"
+        if step is None:
+            return "constant"
+        several = sum(other.layer == step.layer for other in self.steps) > 1
+        which = f" ({step.operation.name}, step {step.number})" if several and step.layer else ""
+        return f"output of {step.layer or step.operation.name}{which}"
 
 
 def record(

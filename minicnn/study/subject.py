@@ -6,6 +6,7 @@ from seed 0. IMAGE is an image file; without one it is a handwritten digit. The 
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 from pathlib import Path
@@ -137,11 +138,13 @@ def _found(model: str) -> Path:
     except WeightsError:
         if Path(model).suffix:
             raise
+        near = difflib.get_close_matches(model, [*MODELS, *weights.available()], 3)
         raise ArgumentError(
             "no such model",
             called=model,
             rule=f"a weights file, embedded weights ({', '.join(weights.available()) or 'none'}), "
             f"or an architecture ({', '.join(MODELS)})",
+            hint=f"nearest: {', '.join(near)}" if near else "",
         ) from None
 
 
@@ -189,8 +192,6 @@ def _class_number(label: str | int, classes: list[str], many: int) -> int:
         return classes.index(text)
     if text.isdecimal() and int(text) < many:
         return int(text)
-    import difflib
-
     near = difflib.get_close_matches(text, classes, 3, 0)
     raise ArgumentError(
         "there is no such class",

@@ -49,7 +49,7 @@ def gradient(asked: Asked) -> Answer:
     """da or db: over all places of y that this number went into."""
     name, side = asked.step.operation.name, asked.quantity[-1]
     places = repeated(asked.index, asked.shape(side), asked.shape("y"))
-    dy = asked.column("dy", *places) if places else asked.scalar("dy")
+    dy = asked.column("dy", *places)
     many = len(dy.values)
     a, b = (_column(asked, operand, dy.index) for operand in "ab")
     columns: list[Column] = [dy]

@@ -133,11 +133,15 @@ class Asked:
     def column(
         self, name: str, *places: Any, array: np.ndarray | None = None, source: str | None = None, padded: bool = False
     ) -> Column:
-        """The numbers of an array at these places (arrays or whole numbers, one an axis, repeated to fit).
+        """The numbers of an array at these places (arrays or whole numbers, one an axis, repeated to fit); none for a
+        single number.
 
         With `padded`, places outside the array count as 0 in the padding.
         """
         values = self.array(name) if array is None else array
+        known = source if source is not None else self.source(name)
+        if not places:  # a single number
+            return Column(name, np.atleast_1d(values.astype(np.float64)), np.empty((1, 0), np.int64), known)
         index = np.stack(np.broadcast_arrays(*(np.atleast_1d(place) for place in places)), axis=-1)
         index = index.reshape(-1, len(places)).astype(np.int64)
         outside: np.ndarray | None = None
@@ -148,17 +152,11 @@ class Asked:
             found = np.where(outside, 0.0, values[tuple(inner.T)].astype(np.float64))
         else:
             found = values[tuple(index.T)].astype(np.float64)
-        known = source if source is not None else self.source(name)
         return Column(name, np.atleast_1d(found), index, known, outside)
 
     def one(self, name: str, index: Sequence[int]) -> Column:
         """One number of an array as a column."""
-        return self.column(name, *index) if len(index) else self.scalar(name)
-
-    def scalar(self, name: str) -> Column:
-        """The number in an array without axes."""
-        value = np.atleast_1d(self.array(name).astype(np.float64))
-        return Column(name, value, np.empty((1, 0), np.int64), self.source(name))
+        return self.column(name, *index)
 
     # ---- answers ----------------------------------------------------------------------------------------------------
 
@@ -195,6 +193,13 @@ class Asked:
     def part(self, symbol: str, index: Index, answer: Answer, engine: float | None = None) -> Explanation:
         """A number inside of this one, explained."""
         return Asked(self.recording, self.step, symbol, index).explanation(answer, engine, symbol)
+
+
+def explain_gradient(recording: Recording, step: Step, name: str, index: Index) -> Explanation:
+    """What a step sends back to one entry of one of its inputs."""
+    asked = Asked(recording, step, f"grad {name}", index)
+    answer = EXPLAINERS[step.operation.name][asked.quantity](asked)
+    return asked.explanation(answer, float(moved(step.gradients()[name], "cpu")[index]))
 
 
 def symbol_of(quantity: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from minicnn.autograd import Tensor
 from minicnn.backends.arrays import moved
 from minicnn.errors import GraphError, MismatchError, printable
-from minicnn.study.explain.asked import EXPLAINERS, Asked
+from minicnn.study.explain.asked import Asked, explain_gradient
 from minicnn.study.explain.explaining import find_index, named_tensor, steps_of
 from minicnn.study.explain.explanation import Explanation
 from minicnn.study.explain.notation import shown
@@ -114,8 +114,12 @@ class Chain:
         """What the path carries."""
         lines = [f"along this path   {shown(self.product, 6)}", f"over all paths    {shown(self.whole, 6)}"]
         if self.whole:
-            against = "" if 0 <= self.share <= 1 else "; others take it away again"
-            lines.append(f"this path carries {round(100 * self.share, 1):g} % of the gradient{against}")
+            percent = 100 * self.share
+            said = f"{percent:.3g}" if abs(percent) < 1000 else f"{percent:.0f}"
+            others = (
+                "; the others outweigh it" if percent < 0 else "; the others take some away" if percent > 100 else ""
+            )
+            lines.append(f"this path carries {said} % of the gradient{others}")
         elif not self.links:
             lines.append("nothing comes back: no path has a gradient")
         return [*lines, "ways: outputs that the number went into, and that send a gradient back"]
@@ -183,11 +187,9 @@ def _next(recording: Recording, tensor: Tensor, index: Index) -> tuple[Link | No
     best: tuple[float, Step, str, Explanation, Index, float] | None = None
     ways = 0
     for step, name in recording.users(tensor):
-        if step.dy is None or name not in (sent := step.gradients()):
+        if step.dy is None or name not in step.gradients():
             continue
-        explainer = EXPLAINERS[step.operation.name][f"grad {name}"]
-        asked = Asked(recording, step, f"grad {name}", index)
-        found = asked.explanation(explainer(asked), float(moved(sent[name], "cpu")[index]))
+        asked, found = Asked(recording, step, f"grad {name}", index), explain_gradient(recording, step, name, index)
         shares = _through_time(asked) if step.operation.name in RECURRENT else _shares(found)
         together, size = sum(shares.values()), sum(map(abs, shares.values()))
         if not abs(together - found.total) <= found.bound + bound(asked.dtype, len(shares), size, THROUGH_TIME):

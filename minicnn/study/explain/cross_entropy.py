@@ -13,7 +13,7 @@ import numpy as np
 from minicnn.backends.arrays import moved
 from minicnn.study.explain.asked import Answer, Asked, explains
 from minicnn.study.explain.explanation import Explanation
-from minicnn.study.explain.notation import at, equals, frac, joined, minus, par, prefixed, sum_over, times
+from minicnn.study.explain.notation import Part, at, equals, frac, joined, minus, par, prefixed, sum_over, times
 from minicnn.study.explain.softmax import log_formula, log_probability_of, probability_of
 from minicnn.study.explain.terms import Column, Index, block, number
 
@@ -86,19 +86,18 @@ def forward(asked: Asked) -> Answer:
     own = used if truth.batched else used[:, 1:]
     log_column = Column("log_p", values, own, f"log_softmax of {asked.source('x')}")
     weights = Column("−q·weight/D", -factor, np.empty((len(used), 0), np.int64))
-    parts = [_log_part(asked, truth, tuple(map(int, place))) for place in own[:SHOWN]]
+    largest = np.argsort(-np.abs(factor * values), kind="stable")[:SHOWN]
+    parts = [_log_part(asked, truth, tuple(map(int, place))) for place in own[largest]]
     general = prefixed(
         "−",
         times(frac("1", "D"), sum_over("n,c", times(at("q", "n", "c"), at("weight", "c"), at("log_p", "n", "c")))),
     )
-    weighed = [] if asked.options.get("weight") is None else [at("weight", "c")]
-    here = prefixed(
-        "−",
-        times(
-            frac("1", truth.divisor),
-            sum_over(f"{len(used)} with q > 0", times(at("q", "n", "c"), *weighed, at("log_p", "n", "c"))),
-        ),
-    )
+    alone = len(used) == 1
+    places: tuple[Part, ...] = tuple(own[0].tolist()) if alone else ("n", "c")
+    weighed = [] if asked.options.get("weight") is None else [at("weight", places[truth.dim if alone else 1])]
+    product = times(at("q", *places), *weighed, at("log_p", *places))
+    summed = product if alone else sum_over(f"{len(used)} with q > 0", product)
+    here = prefixed("−", times(frac("1", truth.divisor), summed))
     answer = Answer(
         equals(at("y", "n") if truth.none else "y", general),
         equals(at("y", *asked.index) if asked.index else "y", here),
@@ -109,7 +108,7 @@ def forward(asked: Asked) -> Answer:
         count=x.shape[1],
     )
     if len(own) > SHOWN:
-        answer.notes.append(f"of {len(own)} logarithms, {SHOWN} are explained as parts")
+        answer.notes.append(f"of {len(own)} logarithms, the {SHOWN} of the largest terms are explained below")
     return answer
 
 
@@ -197,6 +196,6 @@ def _log_part(asked: Asked, truth: _Truth, index: Index) -> Explanation:
 def _scale_column(asked: Asked, truth: _Truth, place: Index) -> Column:
     """dy of the position: a single number, unless losses were not reduced."""
     if not truth.none:
-        return asked.scalar("dy")
+        return asked.column("dy")
     index: Any = truth.own((place[0], *place[2:]))
     return asked.one("dy", index)

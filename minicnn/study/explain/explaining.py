@@ -111,13 +111,13 @@ def explain_recording(
     step: int | Step | None = None,
 ) -> Explanation:
     """`explain` for a run that is recorded already; arguments as there."""
-    if layer is not None and grad is None and step is None:
-        tensor = named_tensor(recording, layer)
-        if tensor is not None:
-            gradient = _gradient_of(recording, tensor, layer)
-            return explain_users(
-                recording, tensor, find_index(gradient.shape, at, gradient, tensor is recording.images, layer)
-            )
+    tensor = None if layer is None else named_tensor(recording, layer)
+    if layer is not None and tensor is not None:
+        if grad is not None or step is not None:
+            rule = "images and parameters are explained by their gradients"
+            raise ArgumentError("no layer", called=f"explain {layer}", rule=rule, hint="leave out grad and step")
+        gradient, batched = _gradient_of(recording, tensor, layer), tensor is recording.images
+        return explain_users(recording, tensor, find_index(gradient.shape, at, gradient, batched, layer))
     chosen = _step(recording, layer, step, grad)
     if grad == "y":
         dy = _needs_gradient(chosen, "dy")

@@ -41,7 +41,7 @@ def lstm_forward(asked: Asked) -> Answer:
         general, here = (
             equals(at("c", *p), plus(times(at("f", *p), before), times(at("i", *p), at("g", *p))))
             for p, before in (
-                (in_letters, at("c", run.letters[0], "n", "j")),
+                (in_letters, at("c", run.neighbours[0], "n", "j")),
                 (place, run.state_before("c", t, n, j)),
             )
         )
@@ -72,7 +72,7 @@ def gru_forward(asked: Asked) -> Answer:
     general, here = (
         equals(at("h", *p), plus(times(par(minus("1", at("z", *p))), at("n", *p)), times(at("z", *p), before)))
         for p, before in (
-            (("t", "n", "j"), at("h", run.letters[0], "n", "j")),
+            (("t", "n", "j"), at("h", run.neighbours[0], "n", "j")),
             (asked.index, run.state_before("h", t, n, j)),
         )
     )
@@ -111,7 +111,7 @@ def before_nonlinearity(
     slack: float = 0.0,
 ) -> Explanation:
     """a = x w_ih^T + b_ih + h[t-1] w_hh^T + b_hh as an explanation; of a GRU's n: ... + r u_n, and u_n alone."""
-    before, _, letter = run.letters
+    before, letter = run.neighbours[0], "j" if run.kind == "rnn" else "g"
     row = next(int(column.index[0, 0]) for b in blocks for column in b.columns if column.name.startswith("w_"))
     general, here = (
         equals(at(name, *p), _products(run, name, p, g, state, over))

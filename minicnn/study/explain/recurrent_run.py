@@ -85,10 +85,9 @@ class RecurrentRun:
         return after if 0 <= after < self.steps else None
 
     @property
-    def letters(self) -> tuple[str, str, str]:
-        """How formulas call the step before, the step after (in time), and a row of the weights."""
-        before, after = ("t+1", "t−1") if self.reverse else ("t−1", "t+1")
-        return before, after, "j" if self.kind == "rnn" else "g"
+    def neighbours(self) -> tuple[str, str]:
+        """How formulas call the step before t and the one after it, in time."""
+        return ("t+1", "t−1") if self.reverse else ("t−1", "t+1")
 
     def state_before(self, name: str, t: int, *rest: Part) -> Math:
         """The state (or cell, `name` c) before step t as a formula writes it: h[0,n,j], or h0[n,j] at the first."""

@@ -132,7 +132,7 @@ def squared_error_gradient(asked: Asked) -> Answer:
     reduction = asked.options.get("reduction", "mean")
     away = asked.value("x", asked.index) - asked.value("target", asked.index)
     n = int(np.prod(asked.shape("x"))) if reduction == "mean" else 1
-    dy = asked.one("dy", asked.index) if reduction == "none" else asked.scalar("dy")
+    dy = asked.one("dy", asked.index) if reduction == "none" else asked.column("dy")
     distance = Column("(x − t)", np.array([away]), np.array([asked.index]).reshape(1, -1))
     name = asked.quantity[5:]
     one = block("chain rule", dy, number(f"{2 * sign:g}/{n}", 2 * sign / n), distance)
@@ -166,7 +166,7 @@ def _reduced(asked: Asked) -> Column:
             kept.insert(axis, 0)
     places = [np.arange(size) if axis in axes else np.array([kept[axis]]) for axis, size in enumerate(shape)]
     if not places:
-        return asked.scalar("x")
+        return asked.column("x")
     return asked.column("x", *(axis.ravel() for axis in np.meshgrid(*places, indexing="ij")))
 
 

@@ -21,11 +21,11 @@ from minicnn.study.explain.terms import Column, block, number
 def _input_gradient(asked: Asked) -> Answer:
     """dx[t,n,i] = sum_g da[t,n,g] w_ih[g,i]."""
     run, (t, n, i) = RecurrentRun(asked), asked.index
-    g, (*_, letter) = np.arange(asked.shape("w_ih")[0]), run.letters
+    g = np.arange(asked.shape("w_ih")[0])
     da = _da(run, "da", t, n, g)
     general, here = (
-        equals(at("dx", *p), sum_over(over, times(at("da", *p[:2], letter), at("w_ih", letter, p[2]))))
-        for p, over in ((("t", "n", "i"), letter), (asked.index, _to(letter, len(g))))
+        equals(at("dx", *p), sum_over(over, times(at("da", *p[:2], "g"), at("w_ih", "g", p[2]))))
+        for p, over in ((("t", "n", "i"), "g"), (asked.index, _to("g", len(g))))
     )
     blocks = [block("gates", da, asked.column("w_ih", g, i))]
     return Answer(general, here, blocks, step_words(asked, t), parts=_largest(run, "da", da))
@@ -34,7 +34,7 @@ def _input_gradient(asked: Asked) -> Answer:
 def _weight_gradient(asked: Asked) -> Answer:
     """dw_ih[g,i] = sum_{t,n} da[t,n,g] x[t,n,i]; dw_hh[g,k] with the state before the step in the place of x."""
     run, (g, i) = RecurrentRun(asked), asked.index
-    state, (before, _, letter) = asked.quantity == "grad w_hh", run.letters
+    state, before = asked.quantity == "grad w_hh", run.neighbours[0]
     t, n = (axis.ravel() for axis in np.indices(asked.shape("x")[:2]))
     name = "ds" if state else "da"
     da = _da(run, name, t, n, g)
@@ -49,7 +49,7 @@ def _weight_gradient(asked: Asked) -> Answer:
             at(f"d{asked.quantity[5:]}", *p),
             sum_over(over, times(at(da.name, "t", "n", p[0]), at(what, moment, "n", p[1]))),
         )
-        for p, over in (((letter, column), "t,n"), (asked.index, _steps(run)))
+        for p, over in ((("g", column), "t,n"), (asked.index, _steps(run)))
     )
     return Answer(
         general,
@@ -69,7 +69,7 @@ def _bias_gradient(asked: Asked) -> Answer:
     da = _da(run, name, t, n, g)
     general, here = (
         equals(at(f"d{asked.quantity[5:]}", row), sum_over(over, at(da.name, "t", "n", row)))
-        for row, over in ((run.letters[2], "t,n"), (g, _steps(run)))
+        for row, over in (("g", "t,n"), (g, _steps(run)))
     )
     words = f"{asked.source(asked.quantity[5:])} is added at each of {run.steps} steps of each sequence"
     return Answer(general, here, [block("steps", da)], words, parts=_largest(run, name, da))
@@ -78,15 +78,15 @@ def _bias_gradient(asked: Asked) -> Answer:
 def _first_state_gradient(asked: Asked) -> Answer:
     """dh0[n,k] = sum_g da[first,n,g] w_hh[g,k]; of a GRU also what the update gate let pass."""
     run, (n, k) = RecurrentRun(asked), asked.index
-    g, (*_, letter) = np.arange(asked.shape("w_hh")[0]), run.letters
+    g = np.arange(asked.shape("w_hh")[0])
     da = _da(run, "ds", run.first, n, g)
     blocks = [block("gates of the first step", da, asked.column("w_hh", g, k))]
     parts, slack = _largest(run, "ds", da), 0.0
     formulas = [
-        sum_over(over, times(at(da.name, *p, letter), at("w_hh", letter, place)))
+        sum_over(over, times(at(da.name, *p, "g"), at("w_hh", "g", place)))
         for p, place, over in (
-            (("first", "n"), "k", letter),
-            ((run.first, n), k, _to(letter, len(g))),
+            (("first", "n"), "k", "g"),
+            ((run.first, n), k, _to("g", len(g))),
         )
     ]
     if run.kind == "gru":
@@ -193,15 +193,15 @@ def _state_gradient(run: RecurrentRun, t: int, n: int, j: int) -> Explanation:
     dy, place, slack = run.asked.array("dy"), (t, n, j), 0.0
     above = dy[0] if run.kind == "lstm" else dy
     blocks = [block("from above", one_number("dh", above[place], place))]
-    (_, after, letter), later, du = run.letters, run.later(t), _symbol(run, "ds")
-    general = [at("dh", "t", "n", "j"), sum_over(letter, times(at(du, after, "n", letter), at("w_hh", letter, "j")))]
+    after, later, du = run.neighbours[1], run.later(t), _symbol(run, "ds")
+    general = [at("dh", "t", "n", "j"), sum_over("g", times(at(du, after, "n", "g"), at("w_hh", "g", "j")))]
     here = [at("dh", *place)]
     if run.kind == "gru":
         general.append(times(at("Dh", after, "n", "j"), at("z", after, "n", "j")))
     if later is not None:
         g = np.arange(run.asked.shape("w_hh")[0])
         blocks.append(block("from the next step", _da(run, "ds", later, n, g), run.asked.column("w_hh", g, j)))
-        here.append(sum_over(_to(letter, len(g)), times(at(du, later, n, letter), at("w_hh", letter, j))))
+        here.append(sum_over(_to("g", len(g)), times(at(du, later, n, "g"), at("w_hh", "g", j))))
         if run.kind == "gru":
             d, z = float(_carried(run, "h")[later, n, j]), run.gate(1, later, n, j)
             then = (later, n, j)
@@ -222,7 +222,7 @@ def _cell_gradient(run: RecurrentRun, t: int, n: int, j: int) -> Explanation:
         block("from above", one_number("dc", run.asked.array("dy")[1, t, n, j], place)),
         block("through h", *state, magnitude=abs(d.total * o)),
     ]
-    (_, after, _), later, slack = run.letters, run.later(t), d.bound * abs(o * curve)
+    after, later, slack = run.neighbours[1], run.later(t), d.bound * abs(o * curve)
     if later is not None:
         carried, f, then = float(_carried(run, "c")[later, n, j]), run.gate(1, later, n, j), (later, n, j)
         blocks.append(block("from the next step", one_number("Dc", carried, then), one_number("f", f, then)))

@@ -87,6 +87,8 @@ def test_a_photograph(run, narrow):
         (("--layer", "layer9"), "there is no such layer; seen 'layer9'"),
         (("--at", "99,0,0"), "the index is outside of the array"),
         (("--label", "d"), "there is no such class"),
+        (("--step", "-1"), "there is no such step; seen step -1; rule: 0.."),
+        (("--chain", "--grad", "x"), "--chain goes with --layer and --at alone"),
     ],
 )
 def test_an_error_is_one_line(run, narrow, words, message):

@@ -30,6 +30,8 @@ def model():
         ({"layer": "conv1", "at": (0, 1.5, 0)}, ArgumentError, "not an index.*whole numbers"),
         ({"layer": "conv1", "grad": "w"}, ArgumentError, "no gradient came.*hint: record the run with labels"),
         ({"layer": "images"}, GraphError, "no gradient came here.*hint: give labels"),
+        ({"layer": "images", "grad": "x", "labels": [1]}, ArgumentError, "explain images: no layer; .*leave out grad"),
+        ({"layer": "fc2.weight", "labels": [1], "at": (3,)}, ShapeError, r"another number of axes; seen \[3\]"),
         ({"layer": "loss"}, GraphError, "no loss.*give labels"),
         ({"layer": "conv1", "grad": "q", "labels": [1]}, ArgumentError, "no such input; seen grad 'q'; rule: x, w, b"),
         ({"layer": "loss", "grad": "target", "labels": [1]}, GraphError, "no gradient goes to this input"),

@@ -90,11 +90,19 @@ def test_the_gradient_of_a_sum_of_users(network):
     found = explain_recording(run, "layer1.0.bn2", grad="y")
     assert [term.block for term in found.terms] == ["layer1.1.conv1: conv2d", "layer1.1.bn2: batch_norm_relu"]
     assert found.engine == run.of_layer("layer1.0.bn2")[-1].dy[found.index]
+    assert [part.title for part in found.parts] == [
+        f"layer1.1.conv1: conv2d: dx{found.place[2:]}",
+        f"layer1.1.bn2: batch_norm_relu: dresidual{found.place[2:]}",
+    ]
     whole = explain_recording(run, "images", at=(0, 3, 5))
     assert whole.engine == run.images.grad.array[0, 0, 3, 5]
-    assert explain_recording(run, "fc.bias", at=(1,)).engine == run.gradients["fc.bias"][1]
+    assert (whole.title, len(whole.terms) > 4) == ("conv1: conv2d: dx[0,0,3,5]", True)  # of its only user
+    bias = explain_recording(run, "fc.bias", at=(1,))
+    assert (bias.engine, bias.title) == (run.gradients["fc.bias"][1], "fc: linear: db[1]")
+    assert bias.notes[-1] == "fc.bias was used by fc (linear, b) alone: this is its whole gradient"
     loss = explain_recording(run, "loss", grad="y")
-    assert (loss.total, len(loss.terms)) == (1.0, 1)
+    assert (loss.total, len(loss.terms), str(loss.terms[0])) == (1.0, 1, "dL/dL")
+    assert loss.formula.text == "dy = 1"
 
 
 def test_terms_and_parts_have_names(network):
@@ -161,9 +169,13 @@ def test_the_loss_of_a_variational_autoencoder_is_a_chain_of_small_operations():
     kinds = {step.operation.name for step in run.steps if step.layer == "loss"}
     assert kinds >= {"exp", "log", "sum", "mean", "mul", "add"}
     for step in run.steps:
-        for name in (None, *(step.gradients() if step.dy is not None else ())):
+        for name in (None, *(("y", *step.gradients()) if step.dy is not None else ())):
             assert explain_recording(run, step=step, grad=name).agrees
     found = explain_recording(run, "loss")
+    sources = {factor.source for term in found.terms for factor in term.factors}
+    last = {step.output: step for step in run.steps}
+    wanted = [last[tensor] for tensor in run.steps[-1].inputs]
+    assert sources == {f"output of loss ({step.operation.name}, step {step.number})" for step in wanted}
     assert {term.block.split(":")[0] for term in found.terms} == {"a", "b"}  # reconstruction and KL
 
 

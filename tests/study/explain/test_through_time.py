@@ -102,6 +102,20 @@ def test_formulas_have_their_indices_filled_in(kind, which, at, wanted):
     assert wanted in found.formula.text
 
 
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("rnn", "Dh[t,n,j] = dh[t,n,j] + Σ_(g) da[t+1,n,g] · w_hh[g,j]"),
+        ("lstm", "Dh[t,n,j] = dh[t,n,j] + Σ_(g) da[t+1,n,g] · w_hh[g,j]"),
+        ("gru", "Dh[t,n,j] = dh[t,n,j] + Σ_(g) du[t+1,n,g] · w_hh[g,j] + Dh[t+1,n,j] · z[t+1,n,j]"),
+    ],
+)
+def test_the_gradient_of_a_state_in_letters(kind, wanted):
+    found = explain_recording(run_through(kind, {}), at=(0, 0), grad="h0", step=0).part("du" if kind == "gru" else "da")
+    found = found.parts[0]
+    assert (found if found.symbol == "Dh" else found.part("Dh")).general.text == wanted
+
+
 SLOPES = {
     "r": "Dh[t,n,j] · (1 − z) · (1 − n²) · u_n · r · (1 − r)",
     "z": "Dh[t,n,j] · (h_before − n) · z · (1 − z)",
