@@ -20,9 +20,9 @@ PROGRAMS = sorted(
 NUMBERED = sorted(TUTORIALS.glob("[0-9][0-9]_*.py"))
 
 
-# The other tests keep the other cores busy, and threads of tiny kernels would only wait for each other: results are the
-# same bits with one.
-ALONE = {"NUMBA_NUM_THREADS": "1"}
+# The other tests keep the other cores busy, and threads of tiny kernels would only wait for each other. minicnn's
+# results are the same bits with one.
+ALONE = {"NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)

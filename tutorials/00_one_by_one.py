@@ -136,7 +136,7 @@ assert B.grad.item() == 2
 drawn, axes = figure(9, 3.6, columns=3, rows=2)
 for place, (values, title) in enumerate([(x, "x"), (w, "w"), (y, "y"), (dx, "dx"), (dw, "dw"), (dy, "dy")]):
     numbers(axes.flat[place], values, title)
-show(drawn, "0-numbers-above-and-their-gradients-below")
+show(drawn, "00-numbers-above-and-their-gradients-below")
 
 # %% [markdown]
 # ## One gradient is a sum over paths
@@ -162,7 +162,7 @@ axes.text(6.7, -2.2, "sum: $dx_{1,1}=5$", va="center")
 axes.set_xlim(-0.7, 8.4)
 axes.set_ylim(-2.5, 2)
 axes.set_axis_off()
-show(drawn, "0-four-paths-from-a-pixel-to-the-loss")
+show(drawn, "00-four-paths-from-a-pixel-to-the-loss")
 
 
 # %% [markdown]

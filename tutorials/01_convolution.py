@@ -100,7 +100,7 @@ drawn, axes = figure(9, 3.4, columns=3)
 numbers(axes[0], np.pad(image, 1), "x, padded", marked=[(r, 2 + s) for r, s in np.ndindex(3, 3)])
 numbers(axes[1], sharp, "w")
 numbers(axes[2], result, "y, stride 2", marked=[(0, 1)])
-show(drawn, "1-a-window-with-stride-2-and-padding-1")
+show(drawn, "01-a-window-with-stride-2-and-padding-1")
 assert result[0, 1] == 5 * 3 - 2 - 4 - 8 == 1  # the row above is padding
 
 # %% [markdown]
@@ -155,7 +155,7 @@ for place, stride in enumerate((1, 2, 3)):
     numbers(axes[place], uses, f"windows that read a pixel\n3x3 kernel, stride {stride}")
     assert uses.sum() == 9 * P * P  # every output reads nine pixels
     assert (uses.max() > 1) == (stride < 3)
-show(drawn, "1-how-many-windows-read-a-pixel")
+show(drawn, "01-how-many-windows-read-a-pixel")
 
 # %% [markdown]
 # ### Gather: why the kernel is turned
@@ -220,7 +220,7 @@ numbers(axes[0], small, "dy, stride 2")
 numbers(axes[1], np.pad(wide[0, 0], 2), "zeros between, and around")
 numbers(axes[2], corner[::-1, ::-1], "w, turned")
 numbers(axes[3], spread[0, 0], "dx")
-show(drawn, "1-the-gradient-of-a-strided-convolution")
+show(drawn, "01-the-gradient-of-a-strided-convolution")
 assert np.array_equal(spread, scatter(small[None, None], corner[None, None], (1, 1, 6, 6), 2))
 assert not spread[..., 5, :].any()  # the sixth row: no window of stride 2 reaches it
 
@@ -261,7 +261,7 @@ pixels = np.eye(16).reshape(16, 1, 4, 4)  # 16 images, each with a single 1: the
 M = convolution(pixels, kernel, [0.0]).reshape(16, 9).T
 drawn, axes = figure(7, 4.2)
 numbers(axes, np.where(M == 0, np.nan, M), "M of a 2x2 kernel (1 2 / 3 4) on 4x4 pixels: a row for each output")
-show(drawn, "1-a-convolution-as-a-matrix")
+show(drawn, "01-a-convolution-as-a-matrix")
 
 dy = rng.standard_normal((1, 1, 3, 3))
 assert np.allclose((M.T @ dy.ravel()).reshape(1, 1, 4, 4), scatter(dy, kernel, (1, 1, 4, 4)))

@@ -81,7 +81,7 @@ numbers(axes[0], x, "x, winners framed", marked=list(winner.values()))
 numbers(axes[1], y, "y")
 numbers(axes[2], dy, "dy")
 numbers(axes[3], dx, "dx", marked=list(winner.values()))
-show(drawn, "2-winners-and-where-the-gradient-goes")
+show(drawn, "02-winners-and-where-the-gradient-goes")
 
 # %% [markdown]
 # So three of four pixels learn nothing *from this image*. Other images have other winners; over many images every
@@ -129,7 +129,7 @@ axes.plot(a, 0 * a, label="slope 0, to the left", **LINES[1] | {"marker": ""})
 axes.plot(a, a, label="slope 1, to the right", **LINES[2] | {"marker": ""})
 axes.legend()
 tidy(axes, "a", "max(a, 0)", "at a = 0 there are two slopes")
-show(drawn, "2-a-kink")
+show(drawn, "02-a-kink")
 
 # %% [markdown]
 # Any number between the two slopes is a *subgradient* and will do for learning. But one must be chosen, and always in
@@ -217,7 +217,7 @@ drawn, axes = figure(6.4, 2.9, columns=3)
 numbers(axes[0], dy, "dy")
 numbers(axes[1], dx, "dx of max pooling")
 numbers(axes[2], even, "dx of average pooling", form="{:.2f}")
-show(drawn, "2-all-to-the-winner-or-a-share-for-each")
+show(drawn, "02-all-to-the-winner-or-a-share-for-each")
 
 # %% [markdown]
 # Max pooling can be checked with difference quotients wherever no two pixels tie. At a tie the two one-sided slopes

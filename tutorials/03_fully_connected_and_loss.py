@@ -170,7 +170,7 @@ axes.axhline(0, color="0.0", linewidth=0.8)
 axes.set_xticks(places, [f"class {c}: score {value:g}" for c, value in enumerate(z)])
 axes.legend(loc="lower right")
 tidy(axes, "", "p, q, p - q", "too much belief in class 0, too little in class 1")
-show(drawn, "3-predicted-minus-true")
+show(drawn, "03-predicted-minus-true")
 
 # %% [markdown]
 # ## Large scores: the same formula, computed without accident
@@ -211,7 +211,7 @@ axes.plot(lead, exact, label="largest score taken out", markevery=20, **LINES[0]
 axes.plot(lead, naive, label="-log(exp / sum)", markevery=(10, 20), **LINES[1])
 axes.legend()
 tidy(axes, "lead of the wrong class", "loss", "float32: the naive formula ends, the exact one goes on")
-show(drawn, "3-large-scores")
+show(drawn, "03-large-scores")
 
 # %% [markdown]
 # **A frequent mistake: softmax twice.** `CrossEntropyLoss` takes *scores*: the softmax is inside. If the network ends
@@ -314,7 +314,7 @@ for c, marker in enumerate("o^s"):
     axes[1].scatter(*points[labels == c].T, s=18, marker=marker, facecolor=str(1 - c / 2), edgecolor="0.0", zorder=3)
 axes[1].set_aspect("equal")
 tidy(axes[1], "first coordinate", "second coordinate", "what the network answers")
-show(drawn, "3-three-spirals")
+show(drawn, "03-three-spirals")
 
 # %% [markdown]
 # ## Exercises

@@ -167,7 +167,7 @@ for start, end in [
 axes.set_xlim(-1, 9)
 axes.set_ylim(-1.4, 2.2)
 axes.set_axis_off()
-show(drawn, "4-the-order-of-the-visits")
+show(drawn, "04-the-order-of-the-visits")
 
 # %% [markdown]
 # ## Four ways to break it
@@ -360,7 +360,7 @@ assert right > 0.95
 drawn, axes = figure(5, 2.6)
 axes.plot(losses, **LINES[0] | {"marker": ""})
 tidy(axes, "step", "loss", "100 digits, on a tape of our own")
-show(drawn, "4-our-own-tape-learns")
+show(drawn, "04-our-own-tape-learns")
 
 # %% [markdown]
 # ## minicnn's tape, side by side

@@ -74,7 +74,7 @@ for style, (name, error) in zip(LINES, errors.items(), strict=True):
     axes.loglog(steps[shown], np.maximum(error[shown], 1e-16), label=name, markevery=4, **style)
 axes.legend(loc="lower left")
 tidy(axes, "step h", "error of the difference quotient", "long steps miss the curve, short ones drown in rounding")
-show(drawn, "5-the-v-of-the-step-size")
+show(drawn, "05-the-v-of-the-step-size")
 
 # %% [markdown]
 # ## From numbers to arrays
@@ -253,7 +253,7 @@ for style, h in zip(LINES[1:], (1e-5, 2e-6), strict=False):
     axes.plot(close, central(lambda x: np.maximum(x, 0), close, h), label=f"central, h = {h:g}", markevery=6, **style)
 axes.legend()
 tidy(axes, "x", "slope", "within h of a corner the quotient is neither slope")
-show(drawn, "5-a-corner")
+show(drawn, "05-a-corner")
 assert np.isclose(central(lambda x: np.maximum(x, 0), 3e-6, 1e-5), 0.65)  # the right slope is 1
 assert np.isclose(central(lambda x: np.maximum(x, 0), 3e-6, 2e-6), 1)  # a shorter step does not cross
 

@@ -153,7 +153,7 @@ axes[1].plot(x_hat, dx / s, **LINES[0] | {"linestyle": ""})
 for panel in axes:
     panel.set_ylim(-2.8, 4.2)
 tidy(axes[1], "x_hat", "dx / s", "what is left of them")
-show(drawn, "6-the-gradient-is-a-residual")
+show(drawn, "06-the-gradient-is-a-residual")
 
 # %% [markdown]
 # Why must it be so? If all $x_i$ rise by the same amount, $y$ does not change at all; if they all move away from their
@@ -231,7 +231,7 @@ axes.plot(steps, 5 * (1 - 0.9**steps), label="5 (1 - 0.9^t)", **LINES[1] | {"mar
 axes.axhline(5, label="mean of the data", **LINES[2] | {"marker": ""})
 axes.legend(loc="lower right")
 tidy(axes, "batches seen, t", "mean", "after ten batches the start still counts a third")
-show(drawn, "6-the-running-mean")
+show(drawn, "06-the-running-mean")
 
 # %% [markdown]
 # `model.eval()` forgotten: the same image gets another answer in other company. In evaluation mode it does not.
@@ -330,7 +330,7 @@ for style, (name, found) in zip(LINES, lengths.items(), strict=False):
     axes.plot(found, label=name, markevery=5, **style)
 axes.legend()
 tidy(axes, "step", "length of w", "without weight decay, every step makes them longer")
-show(drawn, "6-the-length-of-the-weights")
+show(drawn, "06-the-length-of-the-weights")
 
 # %% [markdown]
 # ## Exercises

@@ -241,7 +241,7 @@ assert of_stages == sorted(of_stages)
 #    Better or worse than those of clothes? (A little worse.) And why may an image then not be classified alone?
 # 5. Let the digits stand in the middle (`top = left = 6`; the assertions about the pixels will fail then). Who wins
 #    now, and what does that say about tutorial 7's advice? (The pixels, with 95%, are as good as fine-tuning.)
-# 6. Was it fair to give the network from scratch 50 steps? Give it 200, with 20 images a class. (Some 37%: less than
+# 6. Was it fair to give the network from scratch 50 steps? Give it 200, with 20 images a class. (Some 37%: no more than
 #    fine-tuning with five images and 50 steps. More steps do not replace images.)
 
 # %%

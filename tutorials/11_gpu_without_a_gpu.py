@@ -347,7 +347,7 @@ assert refused
 # 3. How many numbers are fetched from the large memory for a product of two $32 \times 32$ matrices in tiles of
 #    $16 \times 16$?
 # 4. In `product`, forget the second barrier in the tiled loop. Which orders of the emulator find it? (Try `schedule` 0
-#    to 3; and `watch`, adapted, must name a line that writes to shared memory.)
+#    to 3: all four give wrong numbers. `watch`, adapted, names a line that writes to shared memory.)
 # 5. `own_cuda_kernel.py`, beside this tutorial, has a convolution with a patch in shared memory, used in a network. How
 #    often is each pixel fetched there, and how often in `naive.cu`? ($(T+2)^2/T^2$ against 9, for each output channel.)
 
