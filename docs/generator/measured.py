@@ -38,7 +38,7 @@ def _ladders(names: list[str]) -> str:
     result = _json("operations.json") or {}
     ladders = {name: ladder(result[name]) for name in names if name in result}
     if not ladders:
-        return "No measurement of this operation by itself is kept; it counts in those of whole networks."
+        return "Its ladder has not been measured yet."
     if len(ladders) == 1:
         return next(iter(ladders.values()))
     if len(ladders) <= TABS:
@@ -51,36 +51,30 @@ def _ladders(names: list[str]) -> str:
 
 
 def ladder(result: dict[str, Any]) -> str:
-    """Time of each algorithm in each pass, as a table, and of the first pass as a picture."""
+    """Time of each pass by each algorithm, as a table, and of the first pass as a picture."""
     rows: list[Row] = result["passes"]
-    first = rows[0]["pass"]
-    times: dict[str, dict[str, float]] = {}
-    for row in rows:
-        for algorithm, ms in {**row["ms"], "PyTorch": row["torch_ms"]}.items():
-            times.setdefault(algorithm, {})[row["pass"]] = ms
-    peer = times.pop("PyTorch")
-    slowest = max((by_pass[first] for by_pass in times.values() if first in by_pass), default=math.nan)
+    algorithms = list(dict.fromkeys(name for row in rows for name in row["ms"]))  # the slowest in the first pass first
     lines = [
-        f"| algorithm | {' | '.join(row['pass'] for row in rows)} | gain | vs PyTorch |",
-        "|---|" + "---:|" * (len(rows) + 2),
+        f"| milliseconds | {' | '.join(f'`{name}`' for name in algorithms)} | PyTorch | gain | vs PyTorch |",
+        "|---|" + "---:|" * (len(algorithms) + 3),
     ]
-    for algorithm, by_pass in [*((f"`{key}`", t) for key, t in times.items()), ("PyTorch", peer)]:
-        cells = [_time(by_pass[row["pass"]]) if row["pass"] in by_pass else "" for row in rows]
-        own = by_pass.get(first)
-        ratios = [_times(slowest / own), _times(peer[first] / own)] if own else ["", ""]
-        lines.append(f"| {' | '.join([algorithm, *cells, *ratios])} |")
-    chosen = {**{key: t[first] for key, t in times.items() if first in t}, "PyTorch": peer[first]}
-    picture = bars(chosen, f"Time of {first}, {rows[0]['work']}; logarithmic scale.")
+    for row in rows:
+        slowest, fastest = max(row["ms"].values()), min(row["ms"].values())
+        times = [_bold(row["ms"][name], fastest) if name in row["ms"] else "" for name in algorithms]
+        ratios = [_times(slowest / fastest), _times(row["torch_ms"] / fastest)]
+        lines.append(f"| {' | '.join([row['pass'], *times, _ms(row['torch_ms']), *ratios])} |")
+    picture = bars(
+        {**rows[0]["ms"], "PyTorch": rows[0]["torch_ms"]}, f"Time of {rows[0]['pass']}, {rows[0]['work']}; logarithmic."
+    )
     return "\n".join([*lines, "", " ".join(_notes(rows, result)), "", picture])
 
 
 def _notes(rows: list[Row], result: dict[str, Any]) -> list[str]:
     """On what, where and when; what the columns mean; what is missing, and what times of views mean."""
-    first, work = rows[0]["pass"], rows[0]["work"]
     notes = [
-        f"{work}, {rows[0]['dtype']}; {result['cpu']}, {result['threads']} threads; "
+        f"{rows[0]['work']}, {rows[0]['dtype']}; {result['cpu']}, {result['threads']} threads; "
         f"PyTorch {result['versions']['torch']}; {result['date']}.",
-        f"Gain: times as fast as the slowest, vs PyTorch: as PyTorch, both in `{first}`.",
+        "Gain: how many times as fast the fastest is as the slowest; vs PyTorch: as PyTorch.",
     ]
     if any(row["layouts"] for row in rows):
         notes.append("Each, also PyTorch, in that layout of images (channels first or last) in which it is faster.")
@@ -91,10 +85,12 @@ def _notes(rows: list[Row], result: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _time(ms: float) -> str:
-    if ms < 0.1:
-        return f"{ms * 1e3:.3g} µs"
-    return f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _bold(value: float, fastest: float) -> str:
+    return f"**{_ms(value)}**" if value == fastest else _ms(value)
 
 
 def _times(ratio: float) -> str:
@@ -110,7 +106,7 @@ def bars(values: dict[str, float], title: str) -> str:
         y = 8 + i * 24
         d.text(84, y + 9, name, "number", "end")
         d.rect(92, y, width, 18, "hit" if value == 2 * least else "mark")
-        d.text(98 + width, y + 9, _time(value), "note", "start")
+        d.text(98 + width, y + 9, f"{_ms(value)} ms", "note", "start")
     return d.svg()
 
 
