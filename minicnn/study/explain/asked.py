@@ -17,7 +17,7 @@ from minicnn.autograd import Tensor
 from minicnn.backends.arrays import moved
 from minicnn.study.explain.explanation import Explanation
 from minicnn.study.explain.notation import Math
-from minicnn.study.explain.rounding import bound
+from minicnn.study.explain.rounding import bound, overflows
 from minicnn.study.explain.terms import Block, Column, Index, Terms
 from minicnn.study.recording import Recording, Step
 
@@ -169,6 +169,8 @@ class Asked:
         size = sum(b.magnitude for b in answer.blocks) if answer.magnitude is None else answer.magnitude
         exact = answer.how == "largest"
         allowed = 0.0 if exact else bound(self.dtype, len(terms) + answer.count, size, answer.factor)
+        if engine is not None and not np.isfinite(engine) and overflows(self.dtype, len(terms) + answer.count, size):
+            allowed = np.inf
         return Explanation(
             layer=self.step.layer,
             operation=self.step.operation.name,

@@ -46,7 +46,8 @@ class Explanation:
     dtype : str
         Of the engine's value.
     bound : float
-        The largest difference between the two that rounding explains.
+        The largest difference between the two that rounding explains; infinite where the engine's value is not
+        finite and its dtype could not hold the terms.
     words : str
         Where the terms come from.
     notes : tuple of str
@@ -109,7 +110,12 @@ class Explanation:
     @property
     def agrees(self) -> bool:
         """Whether the total is the engine's value to rounding."""
-        return self.difference == 0 or self.difference <= self.bound
+        return self.difference == 0 or self.difference <= self.bound or self.overflow
+
+    @property
+    def overflow(self) -> bool:
+        """Whether the engine's value is infinite or NaN because its dtype cannot hold what it adds up."""
+        return self.bound == np.inf
 
     # ---- the terms --------------------------------------------------------------------------------------------------
 

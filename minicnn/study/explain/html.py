@@ -138,9 +138,7 @@ def _verdict(explained: Explanation) -> str:
     if explained.engine is not None:
         by = f" by {escape(explained.algorithm)}" if explained.algorithm else ""
         text += f"; <b>engine {shown(explained.engine, 9)}</b> in {explained.dtype}{by}: "
-        text += (
-            f"they differ by {explained.difference:.2g}, and rounding allows {explained.bound:.2g}"
-            if explained.difference
-            else "exactly equal"
-        )
+        differ = f"they differ by {explained.difference:.2g}, and rounding allows {explained.bound:.2g}"
+        overflow = f"not equal: {explained.dtype} cannot hold the terms, or a sum of them"
+        text += overflow if explained.overflow else differ if explained.difference else "exactly equal"
     return f'<p class="verdict">{text}</p>'

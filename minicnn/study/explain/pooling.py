@@ -70,7 +70,7 @@ def largest_gradient(asked: Asked) -> Answer:
     across = asked.shape("x")[3]
     won = winner == height * across + width
     dy = asked.column("dy", n, c, p, q)
-    gate = _numbers("[won]", won)
+    gate, passed = _numbers("[won]", won), np.where(won, dy.values, 0.0)  # a window that was lost sends 0, never NaN
     notes = [
         "won" if mine else f"lost to [{w // across},{w % across}]" for mine, w in zip(won, winner.tolist(), strict=True)
     ]
@@ -80,7 +80,7 @@ def largest_gradient(asked: Asked) -> Answer:
     return Answer(
         equals(at("dx", "n", "c", "h", "w"), general),
         equals(at("dx", *asked.index), here),
-        [block("windows that held this pixel", dy, gate, notes=notes)],
+        [block("windows that held this pixel", dy, gate, values=passed, notes=notes)],
         words=f"{asked.source('x')} at {asked.at} stood in {counted(len(p), 'window')}, and won {int(won.sum())}",
     )
 

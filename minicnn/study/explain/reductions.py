@@ -90,7 +90,8 @@ def maximum_gradient(asked: Asked) -> Answer:
     dy = _dy(asked)
     general = equals(at("dx", "i"), times(at("dy", "…"), bracket("x[i] is the maximum")))
     here = equals(at("dx", *asked.index), times(_dy_at(dy), share))
-    one = block("share", dy, number("share", share), notes=["won" if share else "not the largest"])
+    passed = dy.values * share if share else 0.0  # what is not the largest gets 0, never NaN
+    one = block("share", dy, number("share", share), values=passed, notes=["won" if share else "not the largest"])
     return Answer(general, here, [one], f"x: {asked.source('x')} {asked.shape('x')}", [note])
 
 

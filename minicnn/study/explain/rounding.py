@@ -35,3 +35,8 @@ def bound(dtype: Any, count: int, magnitude: float, factor: float = 1.0) -> floa
     unit = float(info.eps) / 2 + float(np.finfo(np.float64).eps) / 2
     roundings = FEW + min(float(count), SAFETY * math.sqrt(count))
     return factor * roundings * unit * magnitude + (FEW + count) * float(info.smallest_normal)
+
+
+def overflows(dtype: Any, count: int, magnitude: float) -> bool:
+    """Whether a number on the way to the sum may be larger than any of this dtype: of a mean, the sum before it."""
+    return not count * magnitude <= float(np.finfo(dtype).max)

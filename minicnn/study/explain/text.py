@@ -79,6 +79,8 @@ def _verdict(explained: Explanation) -> list[str]:
         return [*lines, "  engine   keeps no such number"]
     by = f", by {explained.algorithm}" if explained.algorithm else ""
     lines.append(f"  engine   {shown(explained.engine, 9)}  ({explained.dtype}{by})")
+    if explained.overflow:
+        return [*lines, f"  equal    no: {explained.dtype} cannot hold the terms, or a sum of them"]
     if not explained.difference:
         return [*lines, "  equal    exactly"]
     return [*lines, f"  equal    they differ by {explained.difference:.2g}; rounding allows {explained.bound:.2g}"]

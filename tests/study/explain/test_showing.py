@@ -128,6 +128,34 @@ def test_nan_and_infinity_travel():
     assert np.isinf(model.explain(x, at=(1, 0)).total)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 2e38, 1e-42])
+def test_numbers_that_no_network_should_see(bad, training):
+    """Each step of a run with NaN, infinities, overflow or denormal numbers is explained."""
+    minicnn.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Softmax(1)
+    )
+    x = np.random.default_rng(0).standard_normal((2, 1, 6, 6)).astype(np.float32)
+    x[1, 0, 2:] = bad
+    with np.errstate(all="ignore"):
+        run = recorded(model.train(training), x, np.array([0, 1]))
+    for step in run.steps:
+        for name in (None, "y", *step.gradients()):
+            shape = (step.output if name in (None, "y") else step.inputs[step.names.index(name)]).shape
+            for place in ([0] * len(shape), [size - 1 for size in shape]):
+                assert explain_recording(run, step=step, grad=name, at=place).agrees
+
+
+def test_an_overflow_is_named():
+    model = nn.Sequential(nn.Linear(2, 1, bias=False))
+    model[0].weight.array[...] = 1
+    found = model.explain(np.full((1, 2), 3e38, np.float32))
+    assert (found.engine, found.total, found.overflow) == (np.inf, pytest.approx(6e38), True)
+    assert "equal    no: float32 cannot hold the terms" in str(found)
+    assert "float32 cannot hold the terms" in found._repr_html_()
+
+
 @pytest.mark.parametrize(
     ("formula", "text", "latex"),
     [
