@@ -132,10 +132,19 @@ def test_every_quantity(case, dtype):
             assert found.engine == array[index]
             assert found.agrees
             assert found.difference <= (1e-12 if dtype == np.float64 else 2e-4) * (1 + abs(found.engine))
-            for one in (found, *found.parts):
+            for one in with_parts(found):
                 assert_factors_are_numbers_of_the_run(one, step)
+                if dtype == np.float64:  # a bound that is too wide would let a wrong term pass
+                    assert one.bound <= 1e-11 * (1 + np.abs(one.terms.values).sum())
     if "by" in case[3] and dtype == np.float32:
         assert explain_recording(run, step=step).algorithm == case[3]["by"]
+
+
+def with_parts(found):
+    """An explanation, and those of all numbers inside of it."""
+    yield found
+    for part in found.parts:
+        yield from with_parts(part)
 
 
 def assert_factors_are_numbers_of_the_run(found, step):

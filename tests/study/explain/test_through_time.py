@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from compare import assert_close
@@ -100,6 +102,7 @@ def test_formulas_have_their_indices_filled_in(kind, which, at, wanted):
     for part in parts:
         found = found.part(part)
     assert wanted in found.formula.text
+    assert not re.search(r"[\[,][0-9]", found.general.text)  # and the one in letters has none
 
 
 @pytest.mark.parametrize(
