@@ -40,7 +40,8 @@ train, test = (images[first], source.labels[first]), (images[rest], source.label
 #    = \frac{\partial L}{\partial x_L} + \sum_l J_l^\top \frac{\partial L}{\partial x_L} + \cdots $$
 #
 # Multiplied out: $2^L$ paths, from the one that goes through no block at all to the one that goes through all of them.
-# The first term arrives whole, whatever the blocks do.
+# The first term arrives whole, whatever the blocks do. (In a ResNet a ReLU follows each sum, and closes some entries
+# for all paths alike; there are residual networks without it, He et al. 2016.)
 #
 # What does a product of many matrices do to a vector? Take random ones, scaled so that they keep the length of a vector
 # *on average*: entries of variance $1/n$. The length is not what gets lost. The directions are.

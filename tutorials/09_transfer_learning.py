@@ -220,10 +220,10 @@ of_stages = [moved[name] for name in ("conv1", *STAGES)]
 assert of_stages == sorted(of_stages)
 
 # %% [markdown]
-# The deeper, the further: what is about edges was right from the start, what is about sleeves had to go. It is the same
-# order in which the features lost their worth above, seen from the other side. That is why one freezes early layers
-# first when there are very few images, or gives them smaller learning rates (`minicnn finetune --freeze until=layer3`,
-# `--rates-by-depth`).
+# The deeper, the further: what is about edges was right from the start, what is about sleeves had to go. From `layer2`
+# on it is the order in which the features lost their worth above, seen from the other side. That is why one freezes
+# early layers first when there are very few images (`minicnn finetune --freeze until=layer3`), or gives them smaller
+# learning rates (`--rates-by-depth`).
 #
 # ## Exercises
 #
