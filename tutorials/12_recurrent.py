@@ -325,8 +325,8 @@ assert known["LSTM"][1] < 0.6
 # 5. *Truncated* backpropagation stops the message after $k$ steps. In `backward` set the message to zero at one step.
 #    Which terms of the sum for $dW_{hh}$ change? (Exactly those before the cut become 0.)
 # 6. In `remembers`, give the RNN an orthogonal $W_{hh}$ (`layer.weight_hh_l0.array[:] = q`), and try 60 letters with
-#    the seeds 0 to 3. How far back does it remember, compared with the default? (Three of four know all first letters;
-#    by default none is better than guessing.)
+#    the seeds 0 to 3. How far back does it remember, compared with the default? (Most seeds know all first letters; by
+#    default none is better than guessing.)
 
 # %%
 answer_1 = None  # a bias
