@@ -97,7 +97,7 @@ class Chain:
     @property
     def title(self) -> str:
         """What the table shows."""
-        start = f"{self.name}[{','.join(map(str, self.index))}]"
+        start = f"{self.name}[{','.join(map(str, self.index))}]" if self.index else self.name
         return f"from {start} to the loss, each time to the output that sends the largest share back"
 
     def rows(self) -> list[list[str]]:

@@ -14,7 +14,7 @@ from minicnn.backends.arrays import moved
 from minicnn.study.explain.asked import Answer, Asked, explains
 from minicnn.study.explain.explanation import Explanation
 from minicnn.study.explain.notation import Part, at, equals, frac, joined, minus, par, prefixed, sum_over, times
-from minicnn.study.explain.softmax import log_formula, log_probability_of, probability_of
+from minicnn.study.explain.softmax import log_formula, log_probability_of, probability_of, share_formula
 from minicnn.study.explain.terms import Column, Index, block, number
 
 SHOWN = 8  # positions whose logarithms come as parts
@@ -129,8 +129,8 @@ def grad_input(asked: Asked) -> Answer:
         here = equals(at("dx", *asked.index), "0")
         return Answer(left, here, [], "this position does not count: its target is ignored")
     inner = probability_of(asked, asked.index, truth.dim)
-    inner.general = equals(at("p", "n", "c"), "softmax(x)")
-    inner.formula = equals(at("p", *asked.index), "softmax(x)")
+    inner.general = equals(at("p", "n", "c"), share_formula(("n", "c")))
+    inner.formula = equals(at("p", *asked.index), share_formula(asked.index, asked, truth.dim))
     p = asked.part("p", asked.index, inner)
     predicted, true = p.total * pull, float(q[c] * truth.weight[c])
     here = times(frac("dy", truth.divisor), par(minus(float(predicted), true)))

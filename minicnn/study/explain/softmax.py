@@ -37,10 +37,8 @@ EXP_SUM = "Σexp"
 def softmax(asked: Asked) -> Answer:
     """y[i] = exp(x[i] - m) / sum_j exp(x[j] - m)."""
     probability, dim = probability_of(asked, asked.index, _dim(asked)), _dim(asked)
-    probability.general, probability.formula = (
-        equals(at("y", *places), frac(power("e", minus(at("x", *places), "m")), below))
-        for places, below in ((("i",), _exponentials()), (asked.index, _exponentials(asked, asked.index, dim)))
-    )
+    probability.general = equals(at("y", "i"), share_formula(("i",)))
+    probability.formula = equals(at("y", *asked.index), share_formula(asked.index, asked, dim))
     return probability
 
 
@@ -141,6 +139,12 @@ def log_probability_of(asked: Asked, index: Index, dim: int) -> Answer:
     ]
     words = f"x: {asked.source('x')} {asked.shape('x')}"
     return Answer(_none(), _none(), blocks, words, parts=[total], slack=total.bound / max(total.total, 1.0))
+
+
+def share_formula(places: tuple[Part, ...], asked: Asked | None = None, dim: int = 0) -> Math:
+    """exp(x[i] - m) / sum exp(x[j] - m); with what is asked, its places filled in."""
+    below = _exponentials() if asked is None else _exponentials(asked, places, dim)
+    return frac(power("e", minus(at("x", *places), "m")), below)
 
 
 def log_formula(places: tuple[Part, ...], asked: Asked | None = None, dim: int = 0) -> Math:
