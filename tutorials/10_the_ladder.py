@@ -238,7 +238,8 @@ axes[0].legend(fontsize=8, loc="lower right")
 saved = [1, *(9 * m * m / (m + 2) ** 2 for m in POINTS)]
 axes[1].semilogy(saved, list(errors.values()), "k-o", fillstyle="none")
 for factor, m in zip(saved, errors, strict=True):
-    axes[1].annotate(f"m = {m}" if m > 1 else "im2col", (factor, errors[m]), (4, -10), textcoords="offset points")
+    name, place = (f"m = {m}", (4, -10)) if m > 1 else ("im2col", (6, 3))
+    axes[1].annotate(name, (factor, errors[m]), place, textcoords="offset points")
 axes[1].set(xlabel="times fewer products", ylabel="error in float32", xlim=(0.7, 6.8), ylim=(5e-8, 2e-3))
 show(drawn, "10-roofline-and-the-price-of-winograd")
 
