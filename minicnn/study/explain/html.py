@@ -1,7 +1,8 @@
 """An explanation for a notebook or a page: formula in MathML, terms as a table with bars, parts to unfold.
 
 One `<div>` with its own style; no script, nothing fetched. Blue and orange, which colour-blind people tell apart, and
-every bar's sign is in its number as well. Colours follow the notebook's light or dark theme, or the page's `color-scheme`.
+every bar's sign is in its number as well. Colours follow the notebook's theme, or the page's
+`color-scheme`.
 """
 
 from __future__ import annotations

@@ -105,18 +105,34 @@ def test_formulas_have_their_indices_filled_in(kind, which, at, wanted):
     assert not re.search(r"[\[,][0-9]", found.general.text)  # and the one in letters has none
 
 
+BACK = "Dh[t,n,j] = dh[t,n,j] + Σ_(g) da[t+1,n,g] · w_hh[g,j]"
+INPUT = "Σ_(i) x[t,n,i] · w_ih[g,i] + b_ih[g] + Σ_(k) h[t+1,n,k] · w_hh[g,k] + b_hh[g]"
+
+
 @pytest.mark.parametrize(
-    ("kind", "wanted"),
+    ("kind", "which", "reverse", "wanted"),
     [
-        ("rnn", "Dh[t,n,j] = dh[t,n,j] + Σ_(g) da[t+1,n,g] · w_hh[g,j]"),
-        ("lstm", "Dh[t,n,j] = dh[t,n,j] + Σ_(g) da[t+1,n,g] · w_hh[g,j]"),
-        ("gru", "Dh[t,n,j] = dh[t,n,j] + Σ_(g) du[t+1,n,g] · w_hh[g,j] + Dh[t+1,n,j] · z[t+1,n,j]"),
+        ("rnn", "h0 da Dh", False, BACK),
+        ("lstm", "h0 da Dc Dh", False, BACK),
+        ("gru", "h0 Dh", False, BACK.replace("da", "du") + " + Dh[t+1,n,j] · z[t+1,n,j]"),
+        ("gru", "h0 Dh", True, BACK.replace("da[t+1", "du[t−1") + " + Dh[t−1,n,j] · z[t−1,n,j]"),
+        ("gru", "y z a_z", True, f"a_z[t,n,j] = {INPUT}"),
+        ("rnn", "y a", True, f"a[t,n,j] = {INPUT.replace('g,', 'j,').replace('[g]', '[j]')}"),
+        ("gru", "y", True, "h[t,n,j] = (1 − z[t,n,j]) · n[t,n,j] + z[t,n,j] · h[t+1,n,j]"),
     ],
 )
-def test_the_gradient_of_a_state_in_letters(kind, wanted):
-    found = explain_recording(run_through(kind, {}), at=(0, 0), grad="h0", step=0).part("du" if kind == "gru" else "da")
-    found = found.parts[0]
-    assert (found if found.symbol == "Dh" else found.part("Dh")).general.text == wanted
+def test_formulas_in_letters(kind, which, reverse, wanted):
+    quantity, *parts = which.split()
+    run = run_through(kind, {"reverse": reverse})
+    found = explain_recording(run, grad=None if quantity == "y" else quantity, step=0)
+    for part in parts:
+        found = found.part(part)
+    assert found.general.text == wanted
+
+
+def test_a_cell_in_letters():
+    found = explain_recording(run_through("lstm", {"reverse": True}), at=(1, 0, 0, 0), step=0)
+    assert found.general.text == "c[t,n,j] = f[t,n,j] · c[t+1,n,j] + i[t,n,j] · g[t,n,j]"
 
 
 SLOPES = {
