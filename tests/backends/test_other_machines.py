@@ -53,19 +53,19 @@ def test_vectors_and_tiles(tmp_path):
 @pytest.mark.parametrize(
     ("files", "vectors"),
     [
-        (("ops/test_matmul.py", "ops/test_linear.py"), "tiled"),
+        (("ops/test_matmul.py", "ops/test_linear.py"), "tiled and not strides and not any_kind"),
         (
             ("ops/test_conv2d_algorithms.py", "ops/test_conv2d_orders.py"),
-            "(direct or winograd4 or order) and not float64",
+            "(direct or winograd4) and not float64 and not threads and not (arrays_of_any_kind and not last)",
         ),
     ],
 )
 def test_operations(tmp_path, files, vectors):
-    """The algorithms that are made of vectors; the others are the same code on every machine."""
+    """The algorithms that are made of vectors, on the arrays that they are made for."""
     run_tests(tmp_path, *files, only=vectors)
 
 
 @needs_avx2
 @pytest.mark.slow
 def test_fused_networks(tmp_path):
-    run_tests(tmp_path, "models/test_fusion.py")
+    run_tests(tmp_path, "models/test_fusion.py", only="resnet or networks")
