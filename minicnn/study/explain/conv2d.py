@@ -58,17 +58,12 @@ def grad_input(asked: Asked) -> Answer:
     k, r, s = (axis.ravel() for axis in np.indices((kernels, *asked.shape("w")[2:])))
     first = group * kernels
     k = k + first
-    out, used = [], np.ones(len(k), bool)
-    for a, (pixel, tap) in enumerate(((height, r), (width, s))):
-        place = pixel + options["padding"][a] - tap * options["dilation"][a]
-        used &= (place % options["stride"][a] == 0) & (place >= 0)
-        out.append(place // options["stride"][a])
-        used &= out[a] < asked.shape("y")[2 + a]
+    out, used = meeting(options, (height, width), (r, s), asked.shape("y")[2:])
     k, r, s, p, q = (axis[used] for axis in (k, r, s, *out))
     dy, w = asked.column("dy", n, k, p, q), asked.column("w", k, inner, r, s)
     where = "p·σ=h+π−r·δ, q·σ=v+π−s·δ"
     product = times(at("dy", "n", "k", "p", "q"), at("w", "k", "c", "r", "s"))
-    places = met(options, ("p", height, "r"), ("q", width, "s"))
+    places = meeting_text(options, ("p", height, "r"), ("q", width, "s"))
     answer = Answer(
         equals(at("dx", "n", "c", "h", "v"), sum_over(f"k,r,s: {where}", product)),
         equals(
@@ -186,7 +181,22 @@ def taps(asked: Asked) -> str:
     return ", ".join(f"{letter}=0..{size - 1}" for letter, size in zip("rs", asked.shape("w")[2:], strict=True))
 
 
-def met(options: dict[str, Any], *axes: tuple[str, int, str]) -> str:
+def meeting(
+    options: dict[str, Any], place: tuple[int, int], taps: tuple[np.ndarray, np.ndarray], sizes: tuple[int, ...]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The windows (rows and columns) that meet a place by these taps, and for which taps there is one.
+
+    A window meets it where window · stride = place + padding − tap · dilation.
+    """
+    windows, there = [], np.ones(len(taps[0]), bool)
+    for a, tap in enumerate(taps):
+        start = place[a] + options["padding"][a] - tap * options["dilation"][a]
+        windows.append(start // options["stride"][a])
+        there &= (start % options["stride"][a] == 0) & (start >= 0) & (windows[a] < sizes[a])
+    return windows, there
+
+
+def meeting_text(options: dict[str, Any], *axes: tuple[str, int, str]) -> str:
     """For each axis where a window's place meets a number by a tap: `p·2=5−r`."""
     said = []
     for (window, place, tap), stride, border, spread in zip(

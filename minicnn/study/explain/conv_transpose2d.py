@@ -11,7 +11,7 @@ import numpy as np
 
 from minicnn.ops import conv_transpose2d
 from minicnn.study.explain.asked import Answer, Asked, explains
-from minicnn.study.explain.conv2d import bias_of_channel, letters, met, taps
+from minicnn.study.explain.conv2d import bias_of_channel, letters, meeting, meeting_text, taps
 from minicnn.study.explain.notation import affine, at, equals, plus, sum_over, times
 from minicnn.study.explain.rounding import WINOGRAD
 from minicnn.study.explain.terms import block
@@ -29,18 +29,13 @@ def forward(asked: Asked) -> Answer:
     group, inner = divmod(k, kernels)
     c, r, s = (axis.ravel() for axis in np.indices((channels, *asked.shape("w")[2:])))
     c = c + group * channels
-    pixels, used = [], np.ones(len(c), bool)
-    for a, (out, tap) in enumerate(((p, r), (q, s))):
-        place = out + options["padding"][a] - tap * options["dilation"][a]
-        used &= (place % options["stride"][a] == 0) & (place >= 0)
-        pixels.append(place // options["stride"][a])
-        used &= pixels[a] < asked.shape("x")[2 + a]
+    pixels, used = meeting(options, (p, q), (r, s), asked.shape("x")[2:])
     c, r, s, h, v = (axis[used] for axis in (c, r, s, *pixels))
     blocks = [block("products", asked.column("x", n, c, h, v), asked.column("w", c, inner, r, s))]
     product = times(at("x", "n", "c", "h", "v"), at("w", "c", "k", "r", "s"))
     here = times(at("x", n, "c", "h", "v"), at("w", "c", inner, "r", "s"))
     over = f"c={group * channels}..{(group + 1) * channels - 1}, {taps(asked)}: "
-    over += met(options, ("h", p, "r"), ("v", q, "s"))
+    over += meeting_text(options, ("h", p, "r"), ("v", q, "s"))
     general, filled = sum_over(f"c,h,v,r,s: {LAID}", product), sum_over(over, here)
     if asked.has("b"):
         blocks.insert(0, block("bias", asked.column("b", k)))
