@@ -101,6 +101,40 @@ def test_winners_and_ties_are_named():
     assert [(term.value, term.note) for term in back.terms] == [(0, "lost to [0,1]")]
 
 
+@pytest.mark.parametrize(
+    ("dim", "at", "share", "note", "rule"),
+    [
+        ((0, 1), (0, 1), 1 / 3, "won", "3 largest share evenly"),
+        ((0, 1), (0, 0), 0, "not the largest", "3 largest share evenly"),
+        (1, (1, 0), 1, "won", "the first of the largest gets all"),
+        (1, (1, 1), 0, "not the largest", "the first of the largest gets all"),
+    ],
+)
+def test_who_gets_the_gradient_of_a_maximum(dim, at, share, note, rule):
+    run = run_of("max", np.array([[1, 3], [3, 3]], np.float32), [], {"dim": dim})
+    found = explain_recording(run, at=at, grad="x", step=0)
+    assert (found.terms[0].factors[1].value, found.terms[0].note, found.notes) == (share, note, (rule,))
+    assert found.engine == np.float32(found.terms[0].factors[0].value * share)
+    candidates = explain_recording(run, at=(1,) if dim == 1 else (), step=0).terms
+    assert [term.note for term in candidates] == ["largest" if term.value == 3 else "" for term in candidates]
+
+
+@pytest.mark.parametrize(
+    ("reduction", "y", "dt", "numbers"),
+    [
+        ("mean", "y = 1 / n · Σ_(i) (x[i] − t[i])^2", "−dy · 2 / n · (x[i] − t[i])", "(1 − 3)² / 2"),
+        ("sum", "y = Σ_(i) (x[i] − t[i])^2", "−dy · 2 / n · (x[i] − t[i])", "(1 − 3)²"),
+    ],
+)
+def test_the_squared_error_in_letters(reduction, y, dt, numbers):
+    run = run_of("mse", np.ones(2, np.float32), [np.full(2, 3, np.float32)], {"reduction": reduction})
+    found = explain_recording(run, step=0)
+    assert (found.general.text, found.terms[0].numbers) == (y, numbers)
+    back = explain_recording(run, step=0, grad="target")
+    assert back.general.text == f"dtarget[i] = {dt}"
+    assert str(back.terms[0]) == f"dy · {'-2/2' if reduction == 'mean' else '-2/1'} · (x − t)[0]"
+
+
 def test_an_explanation_that_does_not_add_up_cannot_be_made():
     given = {"layer": "", "operation": "add", "step": 0, "quantity": "y", "symbol": "y", "index": (0,)}
     given |= {"general": math("y"), "formula": math("y"), "how": "sum", "dtype": "float32", "bound": 1e-6}
