@@ -134,6 +134,23 @@ def test_formulas_in_letters(kind, which, reverse, wanted):
     assert found.general.text == wanted
 
 
+def test_a_sequence_that_is_read_from_its_end():
+    run = run_through("gru", {"reverse": True})
+    found = [explain_recording(run, at=(t, 0, 1), step=0) for t in (1, 3)]
+    assert [one.formula.text.rsplit(" ", 1)[1] for one in found] == ["h[2,0,1]", "h0[0,1]"]
+    assert found[0].words.startswith("step 1 of 0..3; x: images")
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_gates_that_the_run_did_not_keep(kind):
+    minicnn.manual_seed(0)
+    with minicnn.no_grad():
+        run = recorded(getattr(nn, kind)(3, 2), np.ones((4, 1, 3), np.float32))
+    step = next(step for step in run.steps if step.operation.name == kind.lower())
+    assert not step.saved
+    assert all(part.engine is not None for part in explain_recording(run, step=step).parts)
+
+
 def test_a_cell_in_letters():
     found = explain_recording(run_through("lstm", {"reverse": True}), at=(1, 0, 0, 0), step=0)
     assert found.general.text == "c[t,n,j] = f[t,n,j] · c[t+1,n,j] + i[t,n,j] · g[t,n,j]"
