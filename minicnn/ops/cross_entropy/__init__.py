@@ -22,7 +22,7 @@ The passes, from `dy = dL/dy`, with p = softmax(x) and scale = dy / what the mea
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
-| loops   | compiled; sums in float64 | all | float32 and float64, preferred |
+| loops   | compiled; each line is one of vectors; sums in float64 | all | float32 and float64, preferred |
 | formula | NumPy: the yardstick | all | any float dtype |
 | cuda    | a few threads a position; sums in float64 | all | on the GPU: float32 and float64 |
 """

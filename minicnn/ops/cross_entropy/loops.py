@@ -1,8 +1,8 @@
 """Cross-entropy as plain loops, compiled.
 
 Shapes: x (N, C, L); target (N, L) class indices or (N, C, L) probabilities; weight (C,); losses and scale (N, L)
-float64; all contiguous. L counts all places of an image, 1 where x is (N, C). Each position (n, i) has one thread; the
-losses are added up in order. All sums are taken in float64.
+float64; all contiguous. L counts all places of an image, 1 where x is (N, C). The classes of a position (n, i) are a
+line (`softmax/lines.py`), which one thread computes; the losses are added up in order. All sums are taken in float64.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from minicnn.backends.jit import kernel
 from minicnn.ops.cross_entropy import formula
 from minicnn.ops.cross_entropy.formula import indices, normaliser
 from minicnn.ops.registry import Problem
-from minicnn.ops.softmax.loops import around, largest
+from minicnn.ops.softmax.lines import LANES, LINES, exponentials, line_of, put, room_for, total
+from minicnn.ops.softmax.loops import around
 
 
 def supports(problem: Problem) -> str:
@@ -45,45 +46,43 @@ def forward(
     return np.asarray(total, x.dtype)
 
 
-@kernel(parallel=False)
-def _log_total(x, n, i):
-    # log sum_c exp(x[n,c,i]), as its two parts: the largest entry, and the logarithm of the sum of exp(x - largest)
-    top = largest(x, n, i)
-    total = 0.0
-    for c in range(x.shape[1]):
-        total += math.exp(x[n, c, i] - top)
-    return top, math.log(total)
-
-
 @kernel
 def _losses(x, target, weight, ignore_index, smoothing, losses):
-    # parallel over (n, i); inside: the sum of the exponentials over c, and with smoothing the sum over all classes
+    # parallel over groups of lines (n, i); inside: the sum of the exponentials, that over all classes
     N, C, L = x.shape
-    for ni in prange(N * L):
-        n, i = ni // L, ni % L
-        t = target[n, i]
-        loss = 0.0
-        if t != ignore_index:
-            top, log_total = _log_total(x, n, i)
-            loss -= (1 - smoothing) * weight[t] * (x[n, t, i] - top - log_total)
-            if smoothing > 0:
-                for c in range(C):
-                    loss -= smoothing / C * weight[c] * (x[n, c, i] - top - log_total)
-        losses[n, i] = loss
+    for group in prange(-(-N * L // LINES)):
+        spare, powers, sums = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(LANES)
+        for ni in range(group * LINES, min(N * L, (group + 1) * LINES)):
+            n, i = ni // L, ni % L
+            t = target[n, i]
+            loss = 0.0
+            if t != ignore_index:
+                line = line_of(x, ni, spare)
+                top, whole = exponentials(line, powers, sums)
+                log_whole = math.log(whole)
+                loss -= (1 - smoothing) * weight[t] * (line[t] - top - log_whole)
+                if smoothing > 0:
+                    for c in range(C):
+                        loss -= smoothing / C * weight[c] * (line[c] - top - log_whole)
+            losses[n, i] = loss
 
 
 @kernel
 def _losses_of_probabilities(x, target, weight, smoothing, losses):
-    # parallel over (n, i); inside: the sum of the exponentials over c, then the sum over all classes
+    # parallel over groups of lines (n, i); inside: the sum of the exponentials, then that over all classes
     N, C, L = x.shape
-    for ni in prange(N * L):
-        n, i = ni // L, ni % L
-        top, log_total = _log_total(x, n, i)
-        loss = 0.0
-        for c in range(C):
-            q = (1 - smoothing) * target[n, c, i] + smoothing / C
-            loss -= q * weight[c] * (x[n, c, i] - top - log_total)
-        losses[n, i] = loss
+    for group in prange(-(-N * L // LINES)):
+        spare, powers, sums = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(LANES)
+        for ni in range(group * LINES, min(N * L, (group + 1) * LINES)):
+            n, i = ni // L, ni % L
+            line = line_of(x, ni, spare)
+            top, whole = exponentials(line, powers, sums)
+            log_whole = math.log(whole)
+            loss = 0.0
+            for c in range(C):
+                q = (1 - smoothing) * target[n, c, i] + smoothing / C
+                loss -= q * weight[c] * (line[c] - top - log_whole)
+            losses[n, i] = loss
 
 
 def grad_input(
@@ -109,39 +108,45 @@ def grad_input(
 
 @kernel
 def _grad_input(x, target, weight, ignore_index, smoothing, scale, dx):
-    # parallel over (n, i); inside: the sums over c, then dx over c
+    # parallel over groups of lines (n, i); inside: the sums over c, then dx over c
     N, C, L = x.shape
-    for ni in prange(N * L):
-        n, i = ni // L, ni % L
-        t = target[n, i]
-        if t == ignore_index:
-            for c in range(C):
-                dx[n, c, i] = 0
-        else:
-            top, log_total = _log_total(x, n, i)
-            pulls = (1 - smoothing) * weight[t]
-            for c in range(C):
-                pulls += smoothing / C * weight[c]
-            for c in range(C):
-                pull = smoothing / C * weight[c]
-                if c == t:
-                    pull += (1 - smoothing) * weight[t]
-                dx[n, c, i] = scale[n, i] * (math.exp(x[n, c, i] - top - log_total) * pulls - pull)
+    share = smoothing / C
+    weights = total(weight, np.empty(LANES))
+    for group in prange(-(-N * L // LINES)):
+        spare, spare_dx, sums = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(LANES)
+        for ni in range(group * LINES, min(N * L, (group + 1) * LINES)):
+            t, s = target[ni // L, ni % L], scale[ni // L, ni % L]
+            line = room_for(dx, ni, spare_dx)
+            if t == ignore_index:
+                line[:] = 0
+            else:
+                _, whole = exponentials(line_of(x, ni, spare), line, sums)
+                own = (1 - smoothing) * weight[t]
+                pulls = (own + share * weights) / whole
+                at_target = s * (line[t] * pulls - share * weight[t] - own)
+                for c in range(C):
+                    line[c] = s * (line[c] * pulls - share * weight[c])
+                line[t] = at_target
+            put(line, dx, ni)
 
 
 @kernel
 def _grad_input_of_probabilities(x, target, weight, smoothing, scale, dx):
-    # parallel over (n, i); inside: the sums over c, then dx over c
+    # parallel over groups of lines (n, i); inside: the sums over c, then dx over c
     N, C, L = x.shape
-    for ni in prange(N * L):
-        n, i = ni // L, ni % L
-        top, log_total = _log_total(x, n, i)
-        pulls = 0.0
-        for c in range(C):
-            pulls += ((1 - smoothing) * target[n, c, i] + smoothing / C) * weight[c]
-        for c in range(C):
-            pull = ((1 - smoothing) * target[n, c, i] + smoothing / C) * weight[c]
-            dx[n, c, i] = scale[n, i] * (math.exp(x[n, c, i] - top - log_total) * pulls - pull)
+    for group in prange(-(-N * L // LINES)):
+        spare, spare_q, spare_dx = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(C, x.dtype)
+        sums = np.empty(LANES)
+        for ni in range(group * LINES, min(N * L, (group + 1) * LINES)):
+            s, line, q = scale[ni // L, ni % L], room_for(dx, ni, spare_dx), line_of(target, ni, spare_q)
+            _, whole = exponentials(line_of(x, ni, spare), line, sums)
+            pulls = 0.0
+            for c in range(C):
+                pulls += ((1 - smoothing) * q[c] + smoothing / C) * weight[c]
+            for c in range(C):
+                pull = ((1 - smoothing) * q[c] + smoothing / C) * weight[c]
+                line[c] = s * (line[c] * (pulls / whole) - pull)
+            put(line, dx, ni)
 
 
 def grad_target(
@@ -163,13 +168,17 @@ def grad_target(
 
 @kernel
 def _grad_target(x, weight, smoothing, scale, dtarget):
-    # parallel over (n, i); inside: the sum over c, then dtarget over c
+    # parallel over groups of lines (n, i); inside: the sum over c, then dtarget over c
     N, C, L = x.shape
-    for ni in prange(N * L):
-        n, i = ni // L, ni % L
-        top, log_total = _log_total(x, n, i)
-        for c in range(C):
-            dtarget[n, c, i] = -scale[n, i] * (1 - smoothing) * weight[c] * (x[n, c, i] - top - log_total)
+    for group in prange(-(-N * L // LINES)):
+        spare, powers, sums = np.empty(C, x.dtype), np.empty(C, x.dtype), np.empty(LANES)
+        for ni in range(group * LINES, min(N * L, (group + 1) * LINES)):
+            given, line = line_of(x, ni, spare), room_for(dtarget, ni, spare)
+            top, whole = exponentials(given, powers, sums)
+            log_whole, s = math.log(whole), -scale[ni // L, ni % L] * (1 - smoothing)
+            for c in range(C):
+                line[c] = s * weight[c] * (given[c] - top - log_whole)
+            put(line, dtarget, ni)
 
 
 def _weight(weight: Array | None, x: Array) -> Array:

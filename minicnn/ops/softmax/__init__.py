@@ -16,7 +16,7 @@ An entry -inf has probability 0. A row that holds NaN or +inf, or nothing but -i
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
-| loops   | compiled; sums in float64 | all | float32 and float64, preferred |
+| loops   | compiled; each line is one of vectors; sums in float64 | all | float32 and float64, preferred |
 | formula | NumPy: the yardstick | all | any float dtype |
 | cuda    | a few threads a row; sums in float64 | all | on the GPU: float32 and float64 |
 """

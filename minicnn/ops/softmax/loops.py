@@ -1,7 +1,7 @@
 """Softmax and its logarithm as plain loops, compiled.
 
-Shapes: x, y and dy (A, D, B), contiguous: D entries along `dim`, A places before that axis and B after it. Sums over D
-are taken in float64.
+Shapes: x, y and dy (A, D, B), contiguous: D entries along `dim`, A places before that axis and B after it. The D
+entries of a place (a, b) are a line; the words for lines are in `lines.py`. Sums are taken in float64.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import numpy as np
 from numba import prange
 
 from minicnn.backends.arrays import Array
+from minicnn.backends.exponential import exp
 from minicnn.backends.jit import kernel
 from minicnn.ops.registry import Problem
+from minicnn.ops.softmax.lines import LANES, LINES, dot, exponentials, line_of, put, room_for, total
 
 
 def supports(problem: Problem) -> str:
@@ -53,69 +55,62 @@ def log_softmax_grad_input(dy: Array, y: Array, *, dim: int) -> Array:
     return dx
 
 
-@kernel(parallel=False)
-def largest(x, a, b):
-    """max over i of x[a, i, b]; NaN wins"""
-    top = x[a, 0, b]
-    for i in range(1, x.shape[1]):
-        if x[a, i, b] > top or x[a, i, b] != x[a, i, b]:
-            top = x[a, i, b]
-    return top
-
-
 @kernel
 def _softmax_forward(x, y):
-    # parallel over (a, b); inside: the largest entry, the exponentials and their sum, the division
+    # parallel over groups of lines (a, b); inside: the largest entry, the exponentials and their sum, the division
     A, D, B = x.shape
-    for ab in prange(A * B):
-        a, b = ab // B, ab % B
-        top = largest(x, a, b)
-        total = 0.0
-        for i in range(D):
-            y[a, i, b] = math.exp(x[a, i, b] - top)
-            total += y[a, i, b]
-        for i in range(D):
-            y[a, i, b] = y[a, i, b] / total
+    for group in prange(-(-A * B // LINES)):
+        spare, sums = np.empty(D, x.dtype), np.empty(LANES)
+        for ab in range(group * LINES, min(A * B, (group + 1) * LINES)):
+            given, line = line_of(x, ab, spare), room_for(y, ab, spare)
+            _, whole = exponentials(given, line, sums)
+            whole = line.dtype.type(whole)
+            for i in range(D):
+                line[i] /= whole
+            put(line, y, ab)
 
 
 @kernel
 def _softmax_grad_input(dy, y, dx):
-    # parallel over (a, b); inside: the sum of dy y, then dx
+    # parallel over groups of lines (a, b); inside: the sum of dy y, then dx
     A, D, B = y.shape
-    for ab in prange(A * B):
-        a, b = ab // B, ab % B
-        total = 0.0
-        for i in range(D):
-            total += dy[a, i, b] * y[a, i, b]
-        for i in range(D):
-            dx[a, i, b] = y[a, i, b] * (dy[a, i, b] - total)
+    for group in prange(-(-A * B // LINES)):
+        spare, spare_dy, sums = np.empty(D, y.dtype), np.empty(D, y.dtype), np.empty(LANES)
+        for ab in range(group * LINES, min(A * B, (group + 1) * LINES)):
+            shares, slopes, line = line_of(y, ab, spare), line_of(dy, ab, spare_dy), room_for(dx, ab, spare)
+            pull = dot(slopes, shares, sums)
+            for i in range(D):
+                line[i] = shares[i] * (slopes[i] - pull)
+            put(line, dx, ab)
 
 
 @kernel
 def _log_softmax_forward(x, y):
-    # parallel over (a, b); inside: the largest entry, the sum of the exponentials, then y
+    # parallel over groups of lines (a, b); inside: the largest entry, the sum of the exponentials, then y
     A, D, B = x.shape
-    for ab in prange(A * B):
-        a, b = ab // B, ab % B
-        top = largest(x, a, b)
-        total = 0.0
-        for i in range(D):
-            total += math.exp(x[a, i, b] - top)
-        for i in range(D):
-            y[a, i, b] = x[a, i, b] - top - math.log(total)
+    for group in prange(-(-A * B // LINES)):
+        spare, powers, sums = np.empty(D, x.dtype), np.empty(D, x.dtype), np.empty(LANES)
+        for ab in range(group * LINES, min(A * B, (group + 1) * LINES)):
+            given, line = line_of(x, ab, spare), room_for(y, ab, spare)
+            top, whole = exponentials(given, powers, sums)
+            log_whole = math.log(whole)
+            for i in range(D):
+                line[i] = (given[i] - top) - log_whole
+            put(line, y, ab)
 
 
 @kernel
 def _log_softmax_grad_input(dy, y, dx):
-    # parallel over (a, b); inside: the sum of dy, then dx
+    # parallel over groups of lines (a, b); inside: the sum of dy, then dx
     A, D, B = y.shape
-    for ab in prange(A * B):
-        a, b = ab // B, ab % B
-        total = 0.0
-        for i in range(D):
-            total += dy[a, i, b]
-        for i in range(D):
-            dx[a, i, b] = dy[a, i, b] - math.exp(y[a, i, b]) * total
+    for group in prange(-(-A * B // LINES)):
+        spare, spare_dy, sums = np.empty(D, y.dtype), np.empty(D, y.dtype), np.empty(LANES)
+        for ab in range(group * LINES, min(A * B, (group + 1) * LINES)):
+            given, slopes, line = line_of(y, ab, spare), line_of(dy, ab, spare_dy), room_for(dx, ab, spare)
+            whole = total(slopes, sums)
+            for i in range(D):
+                line[i] = slopes[i] - exp(given[i]) * whole
+            put(line, dx, ab)
 
 
 def around(x: Array, dim: int) -> Array:
