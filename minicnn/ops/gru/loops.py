@@ -6,12 +6,11 @@ are parallel over groups of ROWS sequences; the three gates of a step are one pr
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import prange
 
 from minicnn.backends.arrays import Array
+from minicnn.backends.exponential import exp, tanh
 from minicnn.backends.jit import kernel
 from minicnn.ops.linear import tiled
 from minicnn.ops.linear.loops import supports
@@ -54,16 +53,19 @@ def _forward(a, h0, w, wide, b, reverse, h, gates):
             t = T - 1 - step if reverse else step
             product(state, H, w, wide, sums)
             for row in range(many):
-                given, gate, at = a[t, first + row], gates[t, first + row], row * wide
+                given, gate = a[t, first + row], gates[t, first + row]
+                s, old = sums[row * wide : (row + 1) * wide], state[row * H : (row + 1) * H]
+                r, z, n, u = gate[:H], gate[H : 2 * H], gate[2 * H : 3 * H], gate[3 * H :]
+                rz, into_n, s_u, b_u = gate[: 2 * H], given[2 * H :], s[2 * H :], b[2 * H :]
+                for j in range(2 * H):  # each loop writes one line: vectors
+                    rz[j] = one / (one + exp(-(given[j] + (s[j] + b[j]))))
                 for j in range(H):
-                    r = one / (one + math.exp(-(given[j] + (sums[at + j] + b[j]))))
-                    z = one / (one + math.exp(-(given[H + j] + (sums[at + H + j] + b[H + j]))))
-                    u = sums[at + 2 * H + j] + b[2 * H + j]
-                    n = math.tanh(given[2 * H + j] + r * u)
-                    y = (one - z) * n + z * state[row * H + j]
-                    gate[j], gate[H + j], gate[2 * H + j], gate[3 * H + j] = r, z, n, u
-                    h[t, first + row, j] = y
-                    state[row * H + j] = y
+                    u[j] = s_u[j] + b_u[j]
+                for j in range(H):
+                    n[j] = tanh(into_n[j] + r[j] * u[j])
+                for j in range(H):
+                    old[j] = (one - z[j]) * n[j] + z[j] * old[j]
+                h[t, first + row] = old
 
 
 def grad_steps(

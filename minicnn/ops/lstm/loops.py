@@ -6,12 +6,11 @@ are parallel over groups of ROWS sequences; the four gates of a step are one pro
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import prange
 
 from minicnn.backends.arrays import Array
+from minicnn.backends.exponential import exp, tanh
 from minicnn.backends.jit import kernel
 from minicnn.ops.linear import tiled
 from minicnn.ops.linear.loops import supports
@@ -54,17 +53,20 @@ def _forward(gates, h0, c0, w, wide, reverse, states):
             t = T - 1 - step if reverse else step
             product(h, H, w, wide, sums)
             for r in range(many):
-                a, at = gates[t, first + r], r * wide
+                a, s = gates[t, first + r], sums[r * wide : (r + 1) * wide]
+                i, f, g, o = a[:H], a[H : 2 * H], a[2 * H : 3 * H], a[3 * H :]  # each loop writes one line: vectors
+                for gate, sum_ in ((i, s[:H]), (f, s[H : 2 * H]), (o, s[3 * H : 4 * H])):
+                    for j in range(H):
+                        gate[j] = one / (one + exp(-(gate[j] + sum_[j])))
+                into_g = s[2 * H : 3 * H]
                 for j in range(H):
-                    i = one / (one + math.exp(-(a[j] + sums[at + j])))
-                    f = one / (one + math.exp(-(a[H + j] + sums[at + H + j])))
-                    g = math.tanh(a[2 * H + j] + sums[at + 2 * H + j])
-                    o = one / (one + math.exp(-(a[3 * H + j] + sums[at + 3 * H + j])))
-                    cell = f * c[r * H + j] + i * g
-                    shown = o * math.tanh(cell)
-                    a[j], a[H + j], a[2 * H + j], a[3 * H + j] = i, f, g, o
-                    h[r * H + j], c[r * H + j] = shown, cell
-                    states[0, t, first + r, j], states[1, t, first + r, j] = shown, cell
+                    g[j] = tanh(g[j] + into_g[j])
+                cell, shown = c[r * H : (r + 1) * H], h[r * H : (r + 1) * H]
+                for j in range(H):
+                    cell[j] = f[j] * cell[j] + i[j] * g[j]
+                for j in range(H):
+                    shown[j] = o[j] * tanh(cell[j])
+                states[0, t, first + r], states[1, t, first + r] = shown, cell
 
 
 def grad_steps(
@@ -95,7 +97,7 @@ def _grad_steps(dstates, states, gates, c0, w, wide, reverse, da, dh0, dc0):
                 for j in range(H):
                     i, f, g, o = gate[j], gate[H + j], gate[2 * H + j], gate[3 * H + j]
                     c_before = c0[n, j] if step == T - 1 else states[1, before, n, j]
-                    tanh_c = math.tanh(states[1, t, n, j])
+                    tanh_c = tanh(states[1, t, n, j])
                     dh = dstates[0, t, n, j] + later[r * wide + j]
                     dc = dstates[1, t, n, j] + carried[r * H + j] + dh * o * (one - tanh_c * tanh_c)
                     now[at + j] = dc * g * i * (one - i)

@@ -6,12 +6,11 @@ which walks through all steps alone (`step_products.py`), so no sum depends on t
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import prange
 
 from minicnn.backends.arrays import Array
+from minicnn.backends.exponential import tanh
 from minicnn.backends.jit import kernel
 from minicnn.ops.linear import tiled
 from minicnn.ops.linear.loops import supports
@@ -52,11 +51,16 @@ def _forward(h, h0, w, wide, relu, reverse):
             t = T - 1 - step if reverse else step
             product(state, H, w, wide, sums)
             for r in range(many):
+                row, s = h[t, first + r], sums[r * wide : (r + 1) * wide]
                 for j in range(H):
-                    a = h[t, first + r, j] + sums[r * wide + j]
-                    a = (zero if a < 0 else a) if relu else math.tanh(a)  # NaN stays
-                    h[t, first + r, j] = a
-                    state[r * H + j] = a
+                    row[j] += s[j]
+                if relu:
+                    for j in range(H):
+                        row[j] = zero if row[j] < 0 else row[j]  # NaN stays
+                else:
+                    for j in range(H):
+                        row[j] = tanh(row[j])
+                state[r * H : (r + 1) * H] = row
 
 
 def grad_steps(dh: Array, h: Array, w_hh: Array, *, nonlinearity: str, reverse: bool) -> tuple[Array, Array]:
