@@ -61,7 +61,7 @@ def explore(
         written = write_page(html, numbers, limit=limit, layers=layer or ())
         print(f"{html}: {written.bytes / 1e6:.1f} MB, {written.held} of {written.steps} steps with their numbers")
         if written.held < written.steps and not layer:
-            print(f"{written.steps - written.held} steps do not fit into {limit:g} MB (--limit)", file=sys.stderr)
+            print(f"did not fit into {limit:g} MB (--limit): {written.steps - written.held}", file=sys.stderr)
         return
     server = Server(numbers, port)
     print(server.url, flush=True)
