@@ -1,4 +1,4 @@
-"""Average pooling: hand-made expectations, divisors; loops against formula; gradients; errors."""
+"""Average pooling: hand-made expectations, divisors; compiled algorithms against formula; gradients; errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minicnn.ops import avg_pool2d
 from minicnn.ops.registry import algorithm
 
 NAN = np.nan
-ALGORITHMS = ("formula", "loops")
+ALGORITHMS = ("formula", "loops", "vector")
 TOLERANCE = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-13}
 
 # shape of x, options: odd, prime, one-sized and non-square shapes; remainders that no window reaches; overlaps and gaps
@@ -132,15 +132,16 @@ def test_against_pixels_one_by_one(each_algorithm, shape, options):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("shape", "options"), BOTH)
-def test_loops_equal_formula(shape, options, dtype):
+@pytest.mark.parametrize(("shape", "options"), [*BOTH, ((2, 35, 9, 8), {"kernel_size": 3, "stride": 2, "padding": 1})])
+@pytest.mark.parametrize("compiled", ALGORITHMS[1:])
+def test_compiled_equal_formula(compiled, shape, options, dtype):
     rng = np.random.default_rng(1)
     x = rng.standard_normal(shape).astype(dtype)
     with algorithm(avg_pool2d="formula"):
         expected = avg_pool2d.forward(x, **options)
         dy = rng.standard_normal(expected.shape).astype(dtype)
         expected_dx = avg_pool2d.grad_input(dy, shape, **options)
-    with algorithm(avg_pool2d="loops"):
+    with algorithm(avg_pool2d=compiled):
         y = avg_pool2d.forward(x, **options)
         dx = avg_pool2d.grad_input(dy, shape, **options)
     assert_close(y, expected, rtol=TOLERANCE[x.dtype])
@@ -156,7 +157,7 @@ pairs = st.tuples(st.integers(1, 4), st.integers(1, 4))
     st.integers(0, 3), st.tuples(sizes, sizes), pairs, pairs, pairs, st.booleans(), st.booleans(), st.integers(0, 99)
 )
 def test_any_shape(n, size, kernel, stride, half, ceil_mode, count, seed):
-    """Loops equal formula, and backward is the transpose of forward: <dy, A x> = <A^T dy, x>; or both refuse."""
+    """All equal formula, and backward is the transpose of forward: <dy, A x> = <A^T dy, x>; or both refuse."""
     padding = tuple(min(h, k // 2) for h, k in zip(half, kernel, strict=True))
     options = {
         "kernel_size": kernel,
@@ -178,12 +179,12 @@ def test_any_shape(n, size, kernel, stride, half, ceil_mode, count, seed):
             dy = np.random.default_rng(seed).standard_normal(y.shape)
             found.append((y, avg_pool2d.grad_input(dy, x.shape, **options)))
     if found[0] is None:
-        assert found[1] is None
+        assert found == [None] * len(ALGORITHMS)
         return
-    for a, b in zip(*found, strict=True):
-        assert_close(a, b, rtol=1e-13)
-    y, dx = found[1]
-    assert abs((dy * y).sum() - (dx * x).sum()) <= 1e-12 * np.abs(dy * y).sum() + 1e-12
+    for y, dx in found:
+        assert_close(y, found[0][0], rtol=1e-13)
+        assert_close(dx, found[0][1], rtol=1e-13)
+        assert abs((dy * y).sum() - (dx * x).sum()) <= 1e-12 * np.abs(dy * y).sum() + 1e-12
 
 
 # ---- arrays ---------------------------------------------------------------------------------------------------------
@@ -238,15 +239,17 @@ def test_float16_runs_through_the_formula():
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
-def test_threads_do_not_change_a_bit():
+@pytest.mark.parametrize("compiled", ALGORITHMS[1:])
+def test_threads_do_not_change_a_bit(compiled):
     options = {"kernel_size": 3, "stride": 1, "padding": 1}
-    x = np.random.default_rng(2).standard_normal((5, 7, 12, 13)).astype(np.float32)
+    x = np.random.default_rng(2).standard_normal((5, 33, 31, 30)).astype(np.float32)
     before, results = numba.get_num_threads(), []
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            y = avg_pool2d.forward(x, **options)
-            results.append((y.tobytes(), avg_pool2d.grad_input(y, x.shape, **options).tobytes()))
+            with algorithm(avg_pool2d=compiled):
+                y = avg_pool2d.forward(x, **options)
+                results.append((y.tobytes(), avg_pool2d.grad_input(y, x.shape, **options).tobytes()))
     finally:
         numba.set_num_threads(before)
     assert results[0] == results[1]

@@ -1,4 +1,4 @@
-"""Sum, mean, max: by hand, ties, NaN, empty arrays; loops against formula; gradients; errors."""
+"""Sum, mean, max: by hand, ties, NaN, empty arrays; compiled algorithms against formula; gradients; errors."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
 from minicnn.autograd import Tensor, apply
+from minicnn.backends.images import Images
 from minicnn.errors import ArgumentError, DTypeError, ShapeError
 from minicnn.gradcheck import gradcheck
 from minicnn.ops import reduce
+from minicnn.ops.reduce import vector
 from minicnn.ops.registry import algorithm, operation
 
 INF, NAN = np.inf, np.nan
-ALGORITHMS = ("formula", "loops")
+ALGORITHMS = ("formula", "loops", "vector")
 NAMES = ("sum", "mean", "max")
 
 # shape of x, dim
@@ -124,23 +126,24 @@ def test_minus_infinity_alone(each_algorithm):
     assert_close(reduce.max_forward(x, dim=1), np.full(2, -INF))
 
 
-# ---- loops against formula ------------------------------------------------------------------------------------------
+# ---- compiled against formula ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("keepdim", [False, True])
 @pytest.mark.parametrize(("shape", "dim"), CASES)
 @pytest.mark.parametrize("name", NAMES)
-def test_loops_equal_formula(name, shape, dim, keepdim, dtype):
+def test_compiled_equal_formula(name, shape, dim, keepdim, dtype):
     x, results = np.asarray(np.round(normal(shape, dtype), 1)), []  # rounded: ties happen
     for which in ALGORITHMS:
         with algorithm(**{name: which}):
             results.append(both(name, x, dim=dim, keepdim=keepdim))
-    for loops, formula in zip(results[1], results[0], strict=True):
-        assert isinstance(loops, np.ndarray)
-        assert isinstance(formula, np.ndarray)
-        assert_close(loops, formula, rtol=1e-5 if dtype == np.float32 else 1e-10)
-    assert results[1][2].shape == shape
+    for compiled in results[1:]:
+        for found, formula in zip(compiled, results[0], strict=True):
+            assert isinstance(found, np.ndarray)
+            assert isinstance(formula, np.ndarray)
+            assert_close(found, formula, rtol=1e-5 if dtype == np.float32 else 1e-10)
+        assert compiled[2].shape == shape
 
 
 @settings(deadline=None, max_examples=60)
@@ -161,6 +164,75 @@ def test_any_axes(shape, data, keepdim, name):
         expected_dx[where] = gradient * shares[name]
     assert_close(y.reshape(kept), expected)
     assert_close(dx, expected_dx)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The algorithm `vector`, which must not leave the work to NumPy."""
+    monkeypatch.setattr(vector, "formula", None)
+    with algorithm(**dict.fromkeys(NAMES, "vector")):
+        yield
+
+
+def laid(x: np.ndarray, layout: str) -> np.ndarray:
+    """x, lying otherwise in memory."""
+    if layout == "first axis last":
+        return np.moveaxis(np.asarray(np.moveaxis(x, 0, -1), order="C"), -1, 0)
+    if layout == "part":
+        return np.pad(x, [(1, 2)] * x.ndim)[(slice(1, -2),) * x.ndim]
+    return Images.copy(x).array if layout == "images" else x
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["as it is", "part", "images", "first axis last"])
+@pytest.mark.parametrize(
+    ("shape", "dim"),
+    [
+        ((40_011,), None),  # a run in several pieces
+        ((1009, 43), 0),  # several pieces of runs; of 16 columns some come twice
+        ((17, 3, 611), 1),  # several blocks of columns
+        ((300, 71), 1),
+        ((23, 16, 7, 50), (1, 3)),  # what is reduced and what is kept alternate
+        ((23, 18, 7, 50), (0, 2)),
+        ((17, 19, 5, 21), (0, 2, 3)),
+        ((17, 19, 5, 21), None),
+    ],
+)
+def test_runs(runs, shape, dim, layout, dtype):
+    """Sums are as exact as of float64, whatever the axes and their order in memory."""
+    if layout == "images" and len(shape) != 4:
+        return
+    x = np.round(normal(shape, dtype), 1) + dtype(1)
+    seen = laid(x, layout)
+    axes = tuple(range(x.ndim)) if dim is None else dim
+    assert_close(reduce.sum_forward(seen, dim=dim), x.sum(axes, np.float64).astype(dtype), rtol=1.2e-7)
+    assert_close(reduce.mean_forward(seen, dim=dim), x.mean(axes, np.float64).astype(dtype), rtol=1.2e-7)
+    assert_close(reduce.max_forward(seen, dim=dim), x.max(axes), rtol=0)
+    kept = reduce.max_forward(seen, dim=dim, keepdim=True)
+    assert_close(kept, x.max(axes, keepdims=True), rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [16, 31, 64, 131, 600])
+def test_each_number_of_a_run_counts_once(runs, size, dtype):
+    x = np.eye(size, dtype=dtype)
+    for dim in (0, 1):
+        assert (reduce.sum_forward(x, dim=dim) == 1).all()
+        assert (reduce.max_forward(x, dim=dim) == 1).all()
+        assert np.isnan(reduce.max_forward(np.where(x == 1, dtype(NAN), 1), dim=dim)).all()
+        assert (reduce.max_forward(np.where(x == 1, dtype(-1), dtype(-INF)), dim=dim) == -1).all()
+
+
+def test_vector_runs_where_there_is_much_to_do():
+    for name in NAMES:
+        op = operation(name)
+        for dtype, size, expected in (
+            (np.float32, 2**20, "vector"),
+            (np.float64, 2**10, "formula"),
+            (np.int64, 2**20, "formula"),
+        ):
+            x = np.broadcast_to(dtype(0), (size,))
+            assert op.pick(op.problem("forward", (x,), {"dim": (0,), "keepdim": False})).name == expected
 
 
 def test_a_sum_of_many_float32_keeps_its_precision(each_algorithm):
@@ -234,13 +306,14 @@ def test_float16_runs_through_the_formula():
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
-@pytest.mark.parametrize("shape", [(30_011,), (3, 10_007), (1009, 31)])
-def test_threads_do_not_change_a_bit(shape):
+@pytest.mark.parametrize("compiled", ALGORITHMS[1:])
+@pytest.mark.parametrize("shape", [(70_011,), (3, 30_007), (2009, 37)])
+def test_threads_do_not_change_a_bit(shape, compiled):
     x, before, results = normal(shape, np.float32), numba.get_num_threads(), []
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            with algorithm(**dict.fromkeys(NAMES, "loops")):
+            with algorithm(**dict.fromkeys(NAMES, compiled)):
                 found = [both(name, x, dim=dim) for name in NAMES for dim in (None, 0)]
             results.append([a.tobytes() for arrays in found for a in arrays])
     finally:

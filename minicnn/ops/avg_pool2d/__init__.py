@@ -23,6 +23,7 @@ The backward pass, from `dy = dL/dy`: each pixel gets its share from every windo
 
 | algorithm | idea | passes | when it runs |
 |---|---|---|---|
+| vector  | vectors over channels; windows cut to the image beforehand | all | float32, float64; preferred |
 | loops   | compiled; windows cut to the image beforehand; backward gathers | all | float32, float64 |
 | formula | NumPy, one window position at a time: the yardstick | all | any float dtype |
 | cuda    | threads over channels; backward gathers | all | on the GPU: float32, float64 |
@@ -128,7 +129,7 @@ OPERATION = Operation(
     record=record,
     backward=backward,
     passes=("forward", "grad_input"),
-    algorithms=("loops", "formula"),
+    algorithms=("vector", "loops", "formula"),
     cuda=("cuda",),
     package=__name__,
 )

@@ -30,7 +30,7 @@ def forward(
     out = [output_size(x.shape[2 + a], kernel_size[a], stride[a], padding[a], 1, ceil_mode=ceil_mode) for a in (0, 1)]
     y = np.empty((*x.shape[:2], *out), x.dtype)
     (rows, row_count), (columns, column_count) = (
-        _windows(out[a], x.shape[2 + a], kernel_size[a], stride[a], padding[a], count_include_pad) for a in (0, 1)
+        windows_of(out[a], x.shape[2 + a], kernel_size[a], stride[a], padding[a], count_include_pad) for a in (0, 1)
     )
     average(np.ascontiguousarray(x), rows, columns, row_count.astype(x.dtype), column_count.astype(x.dtype), y)
     return y
@@ -49,7 +49,7 @@ def grad_input(
     """dx[n,c,h,v] = sum of dy[n,c,p,q] / A[p,q] over the windows (p, q) that hold (h, v)"""
     dx = np.empty(x_shape, dy.dtype)
     (rows, row_count), (columns, column_count) = (
-        _windows(dy.shape[2 + a], x_shape[2 + a], kernel_size[a], stride[a], padding[a], count_include_pad)
+        windows_of(dy.shape[2 + a], x_shape[2 + a], kernel_size[a], stride[a], padding[a], count_include_pad)
         for a in (0, 1)
     )
     counts = row_count.astype(dy.dtype), column_count.astype(dy.dtype)
@@ -57,7 +57,7 @@ def grad_input(
     return dx
 
 
-def _windows(
+def windows_of(
     many: int, size: int, kernel_size: int, stride: int, padding: int, count_include_pad: bool
 ) -> tuple[Array, Array]:
     """Along one axis, for each window: its places in the image (first, one past the last), and how many count."""
