@@ -10,8 +10,8 @@ So one kernel does for any axes, any order in memory, and the rows of an image w
 Sums are of float64, and many side by side (`partial.py`). Work is cut into pieces of some 2^14 numbers by the shape
 alone, and their results are added in order: the number of threads does not change a bit of the result.
 
-Where runs are short (the axes of x alternate in memory, or lie apart), NumPy is as fast, and does it; and the
-gradients, which are copies.
+Where runs are short (the axes of x alternate in memory, or lie apart), NumPy is as fast, and does it. The gradients are
+those of `loops.py`, which one pass over memory limits already.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from minicnn.backends.scratch import Scratch
 from minicnn.ops.axes import Shape
 from minicnn.ops.lines import memory_order, supports
 from minicnn.ops.reduce import formula
-from minicnn.ops.reduce.formula import max_grad_input, mean_grad_input, sum_grad_input
+from minicnn.ops.reduce.loops import max_grad_input, mean_grad_input, sum_grad_input
 from minicnn.ops.reduce.partial import added, keep, larger, largest, lowest, total, zeros
 
 __all__ = [
