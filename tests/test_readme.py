@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from minicnn import weights
-from minicnn.cli import app
+from minicnn.cli import app, main
 from minicnn.models import resnet18
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,28 @@ def test_commands_exist() -> None:
     assert said == names
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {line.split()[1] for line in CONSOLE if line.startswith("make ")} == {"demo", "test"} <= targets
+
+
+def commands_to_run() -> list[str]:
+    """The commands, also of the first page of the documentation, that take seconds and no files but one image."""
+    found = CONSOLE + COMMAND.findall((ROOT / "docs" / "getting-started.md").read_text())
+    quick = ("explain", "graph", "summary", "algorithms", "doctor")
+    return sorted({line for line in found if line.startswith("minicnn ") and line.split()[1] in quick})
+
+
+@pytest.mark.parametrize("line", commands_to_run())
+def test_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("bee.jpg")
+    monkeypatch.setattr(sys, "argv", line.split())
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+
+
+def test_there_are_commands_to_run() -> None:
+    assert len(commands_to_run()) >= 7
 
 
 @pytest.mark.parametrize("text", [README, CHINESE], ids=["English", "Chinese"])
